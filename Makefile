@@ -1,0 +1,30 @@
+# The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long fmt lint deny setup
+
+TEST_STEPS := setup fixtures fmt deny lint test doc examples
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: ## Build the command line tool and replay the fixture chain
+	@scripts/run.sh
+
+test: ## Every check of a change: format, dependencies, lints, tests, docs, examples
+	@scripts/check.sh $(TEST_STEPS)
+
+test-long: ## As test, and the guest is rebuilt from source
+	@scripts/check.sh $(TEST_STEPS) guest
+
+fmt: ## Format the sources
+	@cargo fmt --all
+
+lint: ## Clippy over all targets, warnings denied
+	@scripts/check.sh setup lint
+
+deny: ## Licences, bans and sources of all dependencies
+	@scripts/check.sh setup deny
+
+setup: ## Install what the build needs and the machine lacks
+	@scripts/check.sh setup

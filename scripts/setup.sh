@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs what the build needs and the machine lacks. Silent, and without a package manager, when all is there.
+#
+#   scripts/setup.sh         the compilers: Rust with rustfmt and clippy, a C++ compiler, libclang, make, git
+#   scripts/setup.sh deny    cargo-deny, at a pinned version, into the cache folder
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+DENY_VERSION=0.20.2
+
+# The first of the given words is a pattern that matches a file.
+any_file() {
+    compgen -G "$1" >/dev/null
+}
+
+# bindgen loads libclang at run time to read RocksDB's C header; libclang brings its own stddef.h and stdarg.h.
+has_libclang() {
+    [[ -n "${LIBCLANG_PATH:-}" ]] && return 0
+    { any_file '/usr/lib/llvm*/lib/libclang*.so*' || any_file '/usr/lib*/libclang*.so*' ||
+        any_file '/usr/lib/*/libclang*.so*'; } &&
+        { any_file '/usr/lib/llvm*/lib/clang/*/include/stddef.h' ||
+            any_file '/usr/lib*/clang/*/include/stddef.h'; }
+}
+
+missing_packages() {
+    command -v g++ >/dev/null || command -v c++ >/dev/null || echo g++
+    command -v make >/dev/null || echo make
+    command -v git >/dev/null || echo git
+    has_libclang || echo libclang-dev
+}
+
+# Runs apt-get as root.
+apt() {
+    if [[ $EUID -eq 0 ]]; then
+        DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    else
+        sudo DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    fi
+}
+
+install_packages() {
+    local packages=("$@")
+    command -v apt-get >/dev/null ||
+        fail "missing: ${packages[*]} (Debian's names). There is no apt-get here: install them by hand."
+    [[ $EUID -eq 0 ]] || command -v sudo >/dev/null ||
+        fail "missing: ${packages[*]}. Neither root nor sudo: run 'apt-get install ${packages[*]}' as root."
+    echo "Installing ${packages[*]} ..."
+    # The package lists of a fresh machine may be absent or old: fetch them only when the first try fails.
+    apt install -y -q --no-install-recommends "${packages[@]}" </dev/null >/dev/null 2>&1 ||
+        { apt update -q </dev/null >/dev/null &&
+            apt install -y -q --no-install-recommends "${packages[@]}" </dev/null >/dev/null; } ||
+        fail "apt-get could not install: ${packages[*]}"
+}
+
+check_rust() {
+    local wanted have component
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || fail "cargo is not on PATH: install Rust $wanted or newer (rustup.rs)."
+    have=$(rustc --version | cut -d' ' -f2)
+    [[ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" == "$wanted" ]] ||
+        fail "Rust $wanted or newer is needed, this is $have: run 'rustup update stable'."
+    for component in rustfmt clippy; do
+        cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component" ||
+            fail "$component is missing and rustup could not add it."
+    done
+}
+
+setup_compilers() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
+    has_libclang || fail "libclang is still not found: set LIBCLANG_PATH to the folder that holds libclang.so."
+    check_rust
+}
+
+setup_deny() {
+    local tools="$SLACKWATER_CACHE/tools"
+    [[ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $DENY_VERSION" ]] && return 0
+    echo "Building cargo-deny $DENY_VERSION (once, some minutes) ..."
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked --force --root "$tools" \
+        --version "$DENY_VERSION" cargo-deny 2> >(grep -v 'to your PATH' >&2)
+}
+
+case "${1:-}" in
+"") setup_compilers ;;
+deny) setup_deny ;;
+*) fail "unknown argument '$1': nothing, or 'deny'" ;;
+esac
