@@ -1,0 +1,23 @@
+//! Test data of the workspace: where it is, how it is read and what our own guest runtime accepts.
+//!
+//! This crate knows file formats and the guest's extrinsic encoding; it never executes wasm.
+//! Invariant: whatever a loader returns is complete and checked (lengths, hex, presence of
+//! `:code`); everything else is a typed [`FixtureError`] naming the file and the field.
+
+#![forbid(unsafe_code)]
+
+pub mod block_fixture;
+pub mod chain_spec;
+pub mod dir;
+pub mod error;
+pub mod expected_calls;
+pub mod hexadecimal;
+
+mod cursor;
+mod state_map;
+
+pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock, Offered, OfferedOutcome};
+pub use chain_spec::ChainSpec;
+pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
+pub use error::FixtureError;
+pub use expected_calls::{ExpectedCall, ExpectedResult};
