@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 DENY_VERSION=0.20.2
 
-# The first of the given words is a pattern that matches a file.
+# Whether any file matches the pattern.
 any_file() {
     compgen -G "$1" >/dev/null
 }
@@ -54,7 +54,7 @@ install_packages() {
 check_rust() {
     local wanted have component
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-    command -v cargo >/dev/null || fail "cargo is not on PATH: install Rust $wanted or newer (rustup.rs)."
+    command -v cargo >/dev/null || fail "cargo is not on PATH: install Rust $wanted or newer, by rustup."
     have=$(rustc --version | cut -d' ' -f2)
     [[ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n1)" == "$wanted" ]] ||
         fail "Rust $wanted or newer is needed, this is $have: run 'rustup update stable'."
