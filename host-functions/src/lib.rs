@@ -1,0 +1,27 @@
+//! The host side of the Substrate ABI: which functions a guest may import, what they answer, and
+//! how they reach the memory of the guest that called them.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`set`] | which functions are offered, and their composition |
+//! | [`deterministic`] | replacements for functions that would leak the host's settings |
+//! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
+//! | [`context`] | reading, writing and allocating guest memory from a host function |
+//! | [`register`] | binding a function set to the imports of one module |
+//!
+//! Invariant: a guest reaches its own memory and the functions of the set, nothing else, and no
+//! answer depends on how the host happens to be configured.
+
+#![forbid(unsafe_code)]
+
+pub mod context;
+pub mod deterministic;
+pub mod register;
+pub mod set;
+pub mod state;
+
+pub use context::HostContext;
+pub use register::{RegisterError, register};
+pub use set::{SlackwaterHostFunctions, StandardHostFunctions};
+pub use sp_wasm_interface::{ExtendedHostFunctions, HostFunctions};
+pub use state::{HeapLimit, HostOutOfMemory, HostState};

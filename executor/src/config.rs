@@ -1,0 +1,168 @@
+//! Every knob of the executor, with unit, default and what it changes. Parsed once; the executor
+//! built from it never changes its mind.
+
+use crate::{
+    runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages},
+    state::Durability,
+};
+
+/// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
+pub const WASM_STACK_BYTES_DEFAULT: usize = 1 << 20;
+
+/// Settings of an executor. Start from [`ExecutorConfig::default`] or
+/// [`ExecutorConfig::compat`] and change single knobs.
+///
+/// ```
+/// use slackwater_executor::{ExecutorConfig, HeapPages};
+/// let config = ExecutorConfig::default()
+///     .with_onchain_heap(HeapPages::Static { extra: 4_096 })
+///     .with_instances_max(16);
+/// assert!(config.canonicalize_nans);
+/// assert!(!ExecutorConfig::compat().canonicalize_nans);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorConfig {
+    /// WebAssembly features offered to guests. Default: [`GuestProfile::Substrate`].
+    pub profile: GuestProfile,
+    /// Whether every NaN a float operation produces gets one bit pattern. Default: true. Off, the
+    /// pattern is the processor's, so guests with floats may differ between machines; the Polkadot
+    /// SDK has it off.
+    pub canonicalize_nans: bool,
+    /// Native stack a guest may use, in bytes. Default: 1 MiB. A guest that needs more ends in the
+    /// operational error [`crate::CallError::NativeStack`].
+    pub wasm_stack_bytes_max: usize,
+    /// Heap for calls on chain, unless the state's `:heappages` says otherwise. Default: 2,048
+    /// pages. Importing a block gets twice as many.
+    pub onchain_heap: HeapPages,
+    /// Heap for calls off chain. Default: 2,048 pages.
+    pub offchain_heap: HeapPages,
+    /// Whether `:heappages` in state is ignored. Default: false.
+    pub ignore_onchain_heap_pages: bool,
+    /// Whether a runtime that imports unknown functions is refused. Default: false: it loads, and
+    /// calling one of them traps.
+    pub refuse_missing_host_functions: bool,
+    /// Instances that may live at the same time. Default: 64. Each reserves 4 GiB of addresses.
+    pub instances_max: u32,
+    /// Compiled runtimes kept. Default: 4, at least 1.
+    pub runtimes_max: u32,
+    /// Largest unpacked runtime code, in bytes. Default: 50 MiB.
+    pub code_bytes_max: usize,
+    /// Whether compilation uses all cores. Default: true. Changes no result.
+    pub parallel_compilation: bool,
+    /// How commits reach the disk. Default: [`Durability::Sync`].
+    pub durability: Durability,
+}
+
+impl Default for ExecutorConfig {
+    fn default() -> Self {
+        Self {
+            profile: GuestProfile::Substrate,
+            canonicalize_nans: true,
+            wasm_stack_bytes_max: WASM_STACK_BYTES_DEFAULT,
+            onchain_heap: HeapPages::default(),
+            offchain_heap: HeapPages::default(),
+            ignore_onchain_heap_pages: false,
+            refuse_missing_host_functions: false,
+            instances_max: 64,
+            runtimes_max: 4,
+            code_bytes_max: CODE_BYTES_MAX,
+            parallel_compilation: true,
+            durability: Durability::Sync,
+        }
+    }
+}
+
+impl ExecutorConfig {
+    /// Computes exactly what the Polkadot SDK's executor computes: NaN patterns are the
+    /// processor's, the wasm stack is 1 MiB.
+    pub fn compat() -> Self {
+        Self {
+            canonicalize_nans: false,
+            wasm_stack_bytes_max: WASM_STACK_BYTES_DEFAULT,
+            ..Self::default()
+        }
+    }
+
+    /// Sets [`Self::profile`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: GuestProfile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// Sets [`Self::onchain_heap`].
+    #[must_use]
+    pub fn with_onchain_heap(mut self, heap: HeapPages) -> Self {
+        self.onchain_heap = heap;
+        self
+    }
+
+    /// Sets [`Self::offchain_heap`].
+    #[must_use]
+    pub fn with_offchain_heap(mut self, heap: HeapPages) -> Self {
+        self.offchain_heap = heap;
+        self
+    }
+
+    /// Sets [`Self::instances_max`].
+    #[must_use]
+    pub fn with_instances_max(mut self, instances_max: u32) -> Self {
+        self.instances_max = instances_max;
+        self
+    }
+
+    /// Sets [`Self::refuse_missing_host_functions`].
+    #[must_use]
+    pub fn with_missing_host_functions_refused(mut self, refuse: bool) -> Self {
+        self.refuse_missing_host_functions = refuse;
+        self
+    }
+
+    /// The heap of a call in `context` on a state whose `:heappages` is `heap_pages`.
+    ///
+    /// Precedence: off chain, [`Self::offchain_heap`]; on chain, `:heappages` unless ignored, else
+    /// [`Self::onchain_heap`]; doubled when importing.
+    pub fn heap(&self, context: CallContext, heap_pages: Option<u64>) -> HeapPages {
+        // The reference truncates `:heappages` to 32 bits.
+        #[expect(clippy::cast_possible_truncation, reason = "consensus-visible truncation")]
+        let from_state = heap_pages
+            .filter(|_| !self.ignore_onchain_heap_pages)
+            .map(|pages| HeapPages::Static { extra: pages as u32 });
+        let onchain = from_state.unwrap_or(self.onchain_heap);
+        match context {
+            CallContext::Offchain => self.offchain_heap,
+            CallContext::Build => onchain,
+            CallContext::Import => onchain.double(),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> EngineConfig {
+        EngineConfig {
+            profile: self.profile,
+            canonicalize_nans: self.canonicalize_nans,
+            wasm_stack_bytes_max: self.wasm_stack_bytes_max,
+            instances_max: self.instances_max,
+            parallel_compilation: self.parallel_compilation,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heap_precedence() {
+        let config = ExecutorConfig::default()
+            .with_onchain_heap(HeapPages::Static { extra: 10 })
+            .with_offchain_heap(HeapPages::Static { extra: 5 });
+        let extra = |context, state| config.heap(context, state);
+        assert_eq!(extra(CallContext::Build, None), HeapPages::Static { extra: 10 });
+        assert_eq!(extra(CallContext::Import, None), HeapPages::Static { extra: 20 });
+        assert_eq!(extra(CallContext::Build, Some(7)), HeapPages::Static { extra: 7 });
+        assert_eq!(extra(CallContext::Import, Some(7)), HeapPages::Static { extra: 14 });
+        assert_eq!(extra(CallContext::Offchain, Some(7)), HeapPages::Static { extra: 5 });
+        let ignoring = ExecutorConfig { ignore_onchain_heap_pages: true, ..config };
+        assert_eq!(ignoring.heap(CallContext::Build, Some(7)), HeapPages::Static { extra: 10 });
+    }
+}

@@ -1,0 +1,102 @@
+//! The `fresh` mode: every call gets an instance made from scratch, in a slot of wasmtime's pool
+//! whose memory is a copy-on-write mapping of the module's initial data.
+//!
+//! Invariant: nothing of one call is visible to the next; the store is dropped, and with it
+//! memory, globals, tables, allocator and host state. Cost: tens of microseconds, most of it the
+//! growth to the configured heap and the page faults after it.
+
+use slackwater_host_functions::HostState;
+use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
+
+use super::{CallError, CallOutcome, call::call_entry_point, trap};
+use crate::runtime::{EntryPoint, ExportLookup, HeapPages, Runtime};
+
+/// Runs `method` with `input` in a new instance of `runtime`. Must be called inside
+/// [`sp_externalities::set_and_run_with_externalities`] for guests that touch storage.
+pub(crate) fn call_fresh(
+    runtime: &Runtime,
+    method: &str,
+    input: &[u8],
+    heap: HeapPages,
+    instances_max: u32,
+) -> Result<CallOutcome, CallError> {
+    let entry_point = match runtime.entry_point(method) {
+        ExportLookup::Found(entry_point) => entry_point,
+        ExportLookup::Missing => {
+            return Err(CallError::MissingMethod { method: method.to_owned() });
+        },
+        ExportLookup::NotAnEntryPoint => {
+            return Err(CallError::BadSignature { method: method.to_owned() });
+        },
+    };
+    let mut store = new_store(runtime, heap);
+    let instance = match runtime.instance_pre.instantiate(&mut store) {
+        Ok(instance) => instance,
+        Err(error) => return instantiation_failed(&mut store, &error, instances_max),
+    };
+    let function = attach(&mut store, &instance, runtime, entry_point, heap)?;
+    call_entry_point(&mut store, &function, input)
+}
+
+fn new_store(runtime: &Runtime, heap: HeapPages) -> Store<HostState> {
+    let limit = heap.limit(runtime.memory_pages_initial);
+    let mut store =
+        Store::new(runtime.instance_pre.module().engine(), HostState::new(limit));
+    store.limiter(|state| state);
+    store
+}
+
+/// A start function or an active segment may trap, which is the guest's doing; the rest is not.
+fn instantiation_failed(
+    store: &mut Store<HostState>,
+    error: &wasmtime::Error,
+    instances_max: u32,
+) -> Result<CallOutcome, CallError> {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Err(CallError::NoFreeInstance { instances_max });
+    }
+    if error.is::<wasmtime::Trap>() {
+        return trap::classify(store, error).map(CallOutcome::Trapped);
+    }
+    match store.data_mut().take_out_of_memory() {
+        Some(out_of_memory) => Err(out_of_memory.into()),
+        None => Err(CallError::Instantiate { reason: format!("{error:#}") }),
+    }
+}
+
+/// Sizes the memory, gives the host state its allocator, and resolves the entry point.
+fn attach(
+    store: &mut Store<HostState>,
+    instance: &Instance,
+    runtime: &Runtime,
+    entry_point: EntryPoint,
+    heap: HeapPages,
+) -> Result<TypedFunc<(u32, u32), u64>, CallError> {
+    let unexpected = |what: &str| CallError::Instantiate { reason: format!("{what} is missing") };
+    let memory = instance
+        .get_module_export(&mut *store, &runtime.memory)
+        .and_then(wasmtime::Extern::into_memory)
+        .ok_or_else(|| unexpected("the memory"))?;
+    let heap_base = instance
+        .get_module_export(&mut *store, &runtime.heap_base)
+        .and_then(wasmtime::Extern::into_global)
+        .ok_or_else(|| unexpected("the heap base"))?;
+    let Val::I32(heap_base) = heap_base.get(&mut *store) else {
+        return Err(unexpected("the heap base"));
+    };
+    if memory.grow(&mut *store, u64::from(heap.extra())).is_err() {
+        return Err(match store.data_mut().take_out_of_memory() {
+            Some(out_of_memory) => out_of_memory.into(),
+            None => CallError::HeapTooLarge {
+                initial: runtime.memory_pages_initial,
+                extra: heap.extra(),
+            },
+        });
+    }
+    store.data_mut().attach(memory, heap_base.cast_unsigned());
+    instance
+        .get_module_export(&mut *store, &entry_point.0)
+        .and_then(wasmtime::Extern::into_func)
+        .and_then(|function| function.typed(&*store).ok())
+        .ok_or_else(|| unexpected("the entry point"))
+}

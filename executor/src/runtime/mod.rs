@@ -1,0 +1,21 @@
+//! From runtime code to something that can be instantiated: unpacking, validation, versions,
+//! compilation, binding of host functions. Knows wasm and the engine, neither state nor blocks.
+
+mod blob;
+mod compile;
+mod engine;
+mod error;
+mod heap;
+mod own_memory;
+mod profile;
+mod version;
+
+pub use blob::{CODE_BYTES_MAX, ModuleFacts, RuntimeBlob, code_hash};
+pub use compile::Runtime;
+pub(crate) use compile::{EntryPoint, ExportLookup};
+pub(crate) use engine::EngineConfig;
+pub use engine::{Engine, EngineError};
+pub use error::RuntimeError;
+pub use heap::{CallContext, HeapPages};
+pub use profile::GuestProfile;
+pub use version::{ApiId, BLOCK_BUILDER_API, CORE_API};

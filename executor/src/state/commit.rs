@@ -1,0 +1,161 @@
+//! Writing to the database: a genesis, and one block at a time, each in one atomic batch.
+
+use codec::{Decode, Encode};
+use rocksdb::WriteBatch;
+use sp_core::{
+    Blake2Hasher, H256,
+    storage::{StateVersion, Storage},
+};
+use sp_state_machine::{Backend, BackendTransaction};
+
+use super::{
+    BlockChanges, BlockState, CommitError, Database, Head, StateError, WriteSet,
+    schema::{
+        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, FlatSpace, META_HEAD, number_key,
+    },
+};
+
+/// What is stored of a block beside its state. `header` and `receipts` are SCALE; extrinsics carry
+/// their length prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct BlockRecord {
+    /// Number of the block.
+    pub number: u64,
+    /// Hash of the header as the chain knows it, seal included.
+    pub hash: H256,
+    /// The header as the chain knows it.
+    pub header: Vec<u8>,
+    /// The body.
+    pub extrinsics: Vec<Vec<u8>>,
+    /// Encoded receipts, which have a version of their own.
+    pub receipts: Vec<u8>,
+}
+
+impl Database {
+    /// Imports a whole state as that of block `number` with hash `hash`, and returns its head. The
+    /// tries are built with `state_version`.
+    ///
+    /// # Errors
+    /// [`CommitError::NotEmpty`] when the database holds a chain; nothing is written then.
+    pub fn import_state(
+        &self,
+        storage: &Storage,
+        state_version: StateVersion,
+        number: u64,
+        hash: impl FnOnce(H256) -> H256,
+    ) -> Result<Head, CommitError> {
+        let _commits = self.lock_commits();
+        if let Some(head) = self.head()? {
+            return Err(CommitError::NotEmpty { number: head.number });
+        }
+        let view = self.empty_view();
+        let children = storage.children_default.values();
+        let (state_root, nodes) = view.full_storage_root(
+            storage.top.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))),
+            children.map(|child| {
+                let entries = child.data.iter();
+                (&child.child_info, entries.map(|(k, v)| (k.as_slice(), Some(v.as_slice()))))
+            }),
+            state_version,
+        );
+        view.check()?;
+        let head = Head { number, hash: hash(state_root), state_root };
+        let mut batch = WriteBatch::default();
+        self.put_nodes(&mut batch, nodes);
+        self.put_writes(&mut batch, &all_writes(storage, &view, state_version));
+        batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
+        self.write(batch)?;
+        Ok(head)
+    }
+
+    /// Commits a block whose changes were made on the state of `parent`: state, trie nodes, block,
+    /// receipts and head in one atomic batch.
+    ///
+    /// # Errors
+    /// [`CommitError::StaleParent`] when the head is not `parent` any more: nothing was written.
+    /// [`CommitError::State`] when the write failed: the block is in the database whole or not at
+    /// all, and opening it again tells which.
+    pub fn commit(
+        &self,
+        parent: &Head,
+        changes: BlockChanges,
+        block: &BlockRecord,
+    ) -> Result<Head, CommitError> {
+        let _commits = self.lock_commits();
+        let found = self.head()?.ok_or(StateError::NoHead)?;
+        if found != *parent {
+            return Err(CommitError::StaleParent { expected: parent.hash, found: found.hash });
+        }
+        let head =
+            Head { number: block.number, hash: block.hash, state_root: changes.state_root };
+        let mut batch = WriteBatch::default();
+        self.put_writes(&mut batch, &changes.writes);
+        self.put_nodes(&mut batch, changes.nodes);
+        let stored = (block.hash, &block.header, &block.extrinsics).encode();
+        batch.put_cf(self.column(CF_BLOCKS), number_key(block.number), stored);
+        batch.put_cf(self.column(CF_RECEIPTS), number_key(block.number), &block.receipts);
+        batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
+        self.write(batch)?;
+        Ok(head)
+    }
+
+    /// A committed block.
+    ///
+    /// # Errors
+    /// [`StateError`] when the record cannot be read.
+    pub fn block(&self, number: u64) -> Result<Option<BlockRecord>, StateError> {
+        type Stored = (H256, Vec<u8>, Vec<Vec<u8>>);
+        let Some((hash, header, extrinsics)) =
+            self.record::<Stored>(CF_BLOCKS, &number_key(number))?
+        else {
+            return Ok(None);
+        };
+        let receipts = self.bytes(CF_RECEIPTS, &number_key(number))?.unwrap_or_default();
+        Ok(Some(BlockRecord { number, hash, header, extrinsics, receipts }))
+    }
+
+    fn put_writes(&self, batch: &mut WriteBatch, writes: &WriteSet) {
+        let column = self.column(CF_FLAT);
+        for (child, entries) in writes {
+            let space = FlatSpace::of(child.as_deref());
+            for (key, value) in entries {
+                match value {
+                    Some(value) => batch.put_cf(column, space.key(key), value),
+                    None => batch.delete_cf(column, space.key(key)),
+                }
+            }
+        }
+    }
+
+    fn put_nodes(&self, batch: &mut WriteBatch, mut nodes: BackendTransaction<Blake2Hasher>) {
+        let column = self.column(CF_NODES);
+        for (key, (node, count)) in nodes.drain() {
+            if count > 0 {
+                batch.put_cf(column, key, node);
+            } else if count < 0 {
+                batch.delete_cf(column, key);
+            }
+        }
+    }
+}
+
+/// Every entry of `storage` as a write, roots of child tries included.
+fn all_writes(
+    storage: &Storage,
+    empty: &impl Backend<Blake2Hasher>,
+    state_version: StateVersion,
+) -> WriteSet {
+    let mut writes = WriteSet::new();
+    let some = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), Some(value.clone()));
+    let mut top: std::collections::BTreeMap<_, _> = storage.top.iter().map(some).collect();
+    for (child, contents) in &storage.children_default {
+        let entries = contents.data.iter().map(|(k, v)| (k.as_slice(), Some(v.as_slice())));
+        let (root, is_empty, _) =
+            empty.child_storage_root(&contents.child_info, entries, state_version);
+        let key = contents.child_info.prefixed_storage_key().into_inner();
+        top.insert(key, (!is_empty).then(|| root.as_bytes().to_vec()));
+        writes.insert(Some(child.clone()), contents.data.iter().map(some).collect());
+    }
+    writes.insert(None, top);
+    writes
+}

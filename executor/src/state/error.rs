@@ -1,0 +1,111 @@
+//! Operational errors of the state: opening, reading, committing. None of them is ever an outcome.
+
+use std::{path::PathBuf, sync::Arc};
+
+use sp_core::H256;
+use thiserror::Error;
+
+/// Reading state failed. Cheap to clone, because a state repeats its first fault.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The database could not be read or written.
+    #[error("database: {0}")]
+    Database(Arc<rocksdb::Error>),
+    /// A record does not decode.
+    #[error("database record `{record}` is damaged: {reason}")]
+    Damaged {
+        /// Which record.
+        record: &'static str,
+        /// Why it does not decode.
+        reason: String,
+    },
+    /// The trie lacks a node that the root needs.
+    #[error("the trie is incomplete: {reason}")]
+    Trie {
+        /// The trie's explanation.
+        reason: String,
+    },
+    /// The database has no state yet.
+    #[error("the database holds no state: import a genesis first")]
+    NoHead,
+}
+
+impl From<rocksdb::Error> for StateError {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+/// Opening a database failed. What is in the folder is left as it was.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another handle of this one, has the database open.
+    #[error("database {} is in use by another process", path.display())]
+    InUse {
+        /// The database folder.
+        path: PathBuf,
+    },
+    /// The folder cannot be created, read or written.
+    #[error("database folder {} cannot be used: {source}", path.display())]
+    Folder {
+        /// The database folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The folder holds other files, or a RocksDB database of something else.
+    #[error("{} is not a Slackwater database: {found}", path.display())]
+    Foreign {
+        /// The database folder.
+        path: PathBuf,
+        /// What was found there.
+        found: String,
+    },
+    /// The database was written in another format.
+    #[error("database {} has format {found}, this build reads {expected}", path.display())]
+    Format {
+        /// The database folder.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The version this build knows.
+        expected: u32,
+    },
+    /// The database is damaged or the disk fails.
+    #[error("database {} cannot be opened: {source}", path.display())]
+    Database {
+        /// The database folder.
+        path: PathBuf,
+        /// What RocksDB said.
+        source: rocksdb::Error,
+    },
+    /// The head record is damaged.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Committing a block failed. Unless it says [`CommitError::State`], nothing was written; then the
+/// write may or may not have reached the disk, whole or not at all, and reopening tells.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The block was executed on a state that is no longer the head.
+    #[error("the head moved from {expected} to {found} while the block was executed")]
+    StaleParent {
+        /// The head the block was executed on.
+        expected: H256,
+        /// The head now.
+        found: H256,
+    },
+    /// The database already has a genesis.
+    #[error("the database already holds a chain, with block {number} at its head")]
+    NotEmpty {
+        /// The number of the head.
+        number: u64,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}

@@ -1,0 +1,163 @@
+//! Changes of a block in the making, laid over its parent's state in nested layers: one for the
+//! block, one per extrinsic, and those the guest opens itself.
+//!
+//! The layers are `sp-state-machine`'s overlay, whose semantics are the reference for what guests
+//! see. Added here: transaction-index operations are rolled back with their layer (the overlay
+//! forgets to), and changes made after the last root calculation are noticed.
+//!
+//! Invariant: a layer rolled back leaves no trace. Cost: opening is constant, commit and rollback
+//! are proportional to the keys the layer touched.
+
+use std::collections::BTreeMap;
+
+use sp_core::{
+    Blake2Hasher,
+    storage::{ChildInfo, StateVersion},
+};
+use sp_externalities::{Extensions, Externalities, TransactionType};
+use sp_state_machine::{Ext, IndexOperation, OverlayedChanges};
+
+use super::{BlockChanges, BlockState, DeltaSize, StateError, WriteSet};
+
+const LOCKSTEP: &str = "layers are opened and closed in pairs";
+
+/// The changes of one block over `state`.
+pub struct BlockLayers<'s, S> {
+    state: &'s S,
+    overlay: OverlayedChanges<Blake2Hasher>,
+    extensions: Extensions,
+    /// Operations of committed layers.
+    index_kept: Vec<IndexOperation>,
+    /// How many operations of the overlay have been kept or dropped.
+    index_seen: usize,
+}
+
+impl<S> std::fmt::Debug for BlockLayers<'_, S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BlockLayers")
+            .field("depth", &self.overlay.transaction_depth())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s, S: BlockState> BlockLayers<'s, S> {
+    /// No changes yet. `extensions` are what host functions find beside the storage.
+    pub fn new(state: &'s S, extensions: Extensions) -> Self {
+        Self {
+            state,
+            overlay: OverlayedChanges::default(),
+            extensions,
+            index_kept: Vec::new(),
+            index_seen: 0,
+        }
+    }
+
+    /// The state below the layers.
+    pub fn state(&self) -> &'s S {
+        self.state
+    }
+
+    /// Runs `guest` with these layers as its storage. Layers it leaves open are rolled back.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading state failed while the guest ran; its result is void then.
+    pub fn run<R>(&mut self, guest: impl FnOnce(&mut dyn Externalities) -> R) -> Result<R, StateError> {
+        self.overlay.enter_runtime().expect(LOCKSTEP);
+        let mut ext = Ext::new(&mut self.overlay, self.state, Some(&mut self.extensions));
+        let result = guest(&mut ext);
+        self.overlay.exit_runtime().expect(LOCKSTEP);
+        self.state.check()?;
+        Ok(result)
+    }
+
+    /// Opens a layer; every one must be closed by [`Self::commit`] or [`Self::rollback`].
+    pub fn begin(&mut self) {
+        self.keep_index_operations();
+        self.overlay.start_transaction();
+        self.extensions.start_transaction(TransactionType::Host);
+    }
+
+    /// Closes the innermost layer and keeps its changes.
+    pub fn commit(&mut self) {
+        self.overlay.commit_transaction().expect(LOCKSTEP);
+        self.extensions.commit_transaction(TransactionType::Host);
+        self.keep_index_operations();
+    }
+
+    /// Closes the innermost layer and drops its changes.
+    pub fn rollback(&mut self) {
+        self.overlay.rollback_transaction().expect(LOCKSTEP);
+        self.extensions.rollback_transaction(TransactionType::Host);
+        self.index_seen = self.overlay.transaction_index_ops().len();
+    }
+
+    fn keep_index_operations(&mut self) {
+        let operations = self.overlay.transaction_index_ops();
+        self.index_kept.extend_from_slice(&operations[self.index_seen..]);
+        self.index_seen = operations.len();
+    }
+
+    /// Calculates the root and takes all changes out.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading state failed.
+    pub fn finish(mut self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
+        assert_eq!(self.overlay.transaction_depth(), 0, "{LOCKSTEP}");
+        self.keep_index_operations();
+        self.forget_stale_root();
+        let child_roots = self.child_roots(state_version);
+        let drained = self
+            .overlay
+            .drain_storage_changes(self.state, state_version)
+            .map_err(|reason| StateError::Trie { reason })?;
+        self.state.check()?;
+        let mut writes = WriteSet::new();
+        let top = writes.entry(None).or_default();
+        top.extend(drained.main_storage_changes);
+        top.extend(child_roots);
+        for (child, changes) in drained.child_storage_changes {
+            writes.insert(Some(child), BTreeMap::from_iter(changes));
+        }
+        Ok(BlockChanges {
+            writes,
+            state_root: drained.transaction_storage_root,
+            nodes: drained.transaction,
+            offchain_index: drained.offchain_storage_changes,
+            transaction_index: self.index_kept,
+        })
+    }
+
+    /// `storage_append` does not make the overlay forget a root it calculated before. Appending
+    /// only ever adds keys or bytes, so comparing sizes finds it; an empty layer rolled back makes
+    /// the overlay forget.
+    fn forget_stale_root(&mut self) {
+        let mut now = DeltaSize::default();
+        for (key, value) in self.overlay.changes_mut() {
+            let value = value.value().map(Vec::as_slice);
+            now.add(key, value);
+        }
+        if self.state.last_root_delta() != Some(now) {
+            self.overlay.start_transaction();
+            self.overlay.rollback_transaction().expect(LOCKSTEP);
+        }
+    }
+
+    /// The new roots of all child tries touched, under their keys in the top trie.
+    fn child_roots(&mut self, state_version: StateVersion) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let state = self.state;
+        self.overlay
+            .children_mut()
+            .map(|(changes, child)| {
+                let delta = changes
+                    .map(|(key, value)| (key.as_slice(), value.value().map(Vec::as_slice)));
+                let (root, empty, _) = state.child_storage_root(child, delta, state_version);
+                (prefixed(child), (!empty).then(|| root.as_bytes().to_vec()))
+            })
+            .collect()
+    }
+}
+
+fn prefixed(child: &ChildInfo) -> Vec<u8> {
+    child.prefixed_storage_key().into_inner()
+}

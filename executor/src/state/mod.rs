@@ -1,0 +1,56 @@
+//! Keys, values and roots: reading state, layering changes over it, and committing blocks. Knows
+//! nothing of wasm or extrinsics.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`schema`] | the bytes of keys and records in the database |
+//! | [`db`] | RocksDB; nothing else does |
+//! | [`view`] | state at one block: flat reads, roots over stored trie nodes |
+//! | [`layers`] | nested changes over a view, one layer per extrinsic |
+//! | [`changes`] | what a block changed, ready to be compared or committed |
+//! | [`memory`] | a whole state in memory, for single calls and tests |
+
+mod changes;
+mod commit;
+mod db;
+mod error;
+mod layers;
+mod memory;
+mod schema;
+mod view;
+
+pub use changes::{BlockChanges, WriteSet};
+pub use commit::BlockRecord;
+pub use db::{Database, Durability};
+pub use error::{CommitError, OpenError, StateError};
+pub use layers::BlockLayers;
+pub use memory::MemoryState;
+pub use schema::{FORMAT_VERSION, Head};
+pub use view::StateView;
+
+use sp_core::Blake2Hasher;
+use sp_state_machine::Backend;
+
+/// How much the last root calculation was given, to notice changes made after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeltaSize {
+    /// Keys of the top trie, child roots not counted.
+    pub keys: u64,
+    /// Bytes of their new values.
+    pub value_bytes: u64,
+}
+
+/// A state that blocks can be executed on.
+///
+/// Host functions cannot return an error when the disk fails, so a state remembers its first fault
+/// and whoever ran a guest must ask [`BlockState::check`] before believing any result.
+pub trait BlockState: Backend<Blake2Hasher> {
+    /// The first fault since the state was opened.
+    ///
+    /// # Errors
+    /// That fault, on every call after it.
+    fn check(&self) -> Result<(), StateError>;
+
+    /// What the last calculation of the top root was given, where the state keeps track.
+    fn last_root_delta(&self) -> Option<DeltaSize>;
+}

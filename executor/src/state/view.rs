@@ -1,0 +1,345 @@
+//! State at one block: values read flat, by one lookup each; roots calculated over the stored trie
+//! nodes.
+//!
+//! Invariant: all reads of a view see one database snapshot, whatever is committed meanwhile. A
+//! failing read is remembered and reported by [`BlockState::check`]; results after it are void.
+//! Cost: a read is one RocksDB lookup, the next key one seek, a root proportional to the changed
+//! keys times the depth of the trie.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use rocksdb::{Direction, IteratorMode};
+use sp_core::{
+    Blake2Hasher, H256, Hasher,
+    storage::{ChildInfo, StateVersion, well_known_keys::is_child_storage_key},
+};
+use sp_state_machine::{
+    Backend, BackendTransaction, IterArgs, StorageIterator, StorageKey, StorageValue, TrieBackend,
+    StateMachineStats, TrieBackendBuilder, UsageInfo,
+};
+use sp_trie::{DBValue, MerkleValue, prefixed_key};
+
+use super::{
+    BlockState, DeltaSize, Head, StateError,
+    db::Database,
+    schema::{CF_FLAT, CF_NODES, FlatSpace},
+};
+
+/// A consistent, read-only view of the state after one block.
+pub struct StateView<'db> {
+    database: &'db Database,
+    snapshot: rocksdb::Snapshot<'db>,
+    head: Head,
+    fault: Mutex<Option<StateError>>,
+    last_delta: Mutex<Option<DeltaSize>>,
+}
+
+impl std::fmt::Debug for StateView<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StateView").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl<'db> StateView<'db> {
+    pub(super) fn new(
+        database: &'db Database,
+        snapshot: rocksdb::Snapshot<'db>,
+        head: Head,
+    ) -> Self {
+        Self {
+            database,
+            snapshot,
+            head,
+            fault: Mutex::new(None),
+            last_delta: Mutex::new(None),
+        }
+    }
+
+    /// The block whose state this is.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Keeps the first fault and passes the result on.
+    fn noted<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
+        if let Err(error) = &result {
+            self.note(error);
+        }
+        result
+    }
+
+    fn note(&self, error: &StateError) {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.get_or_insert_with(|| error.clone());
+    }
+
+    fn get(&self, space: &FlatSpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let column = self.database.column(CF_FLAT);
+        self.noted(self.snapshot.get_cf(column, space.key(key)).map_err(StateError::from))
+    }
+
+    fn exists(&self, space: &FlatSpace, key: &[u8]) -> Result<bool, StateError> {
+        let column = self.database.column(CF_FLAT);
+        let found = self.snapshot.get_pinned_cf(column, space.key(key));
+        self.noted(found.map(|value| value.is_some()).map_err(StateError::from))
+    }
+
+    /// Up to `count` entries of `space` at or after `start` (bytes within the space).
+    fn scan(
+        &self,
+        space: &FlatSpace,
+        start: &[u8],
+        count: usize,
+    ) -> Result<VecDeque<(Vec<u8>, Vec<u8>)>, StateError> {
+        let column = self.database.column(CF_FLAT);
+        let from = space.key(start);
+        let mode = IteratorMode::From(&from, Direction::Forward);
+        let mut found = VecDeque::new();
+        for entry in self.snapshot.iterator_cf(column, mode).take(count) {
+            let (database_key, value) = self.noted(entry.map_err(StateError::from))?;
+            let Some(key) = space.strip(&database_key) else { break };
+            found.push_back((key.to_vec(), value.into_vec()));
+        }
+        Ok(found)
+    }
+
+    fn next_key(&self, space: &FlatSpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let after = [key, &[0]].concat();
+        Ok(self.scan(space, &after, 1)?.pop_front().map(|(key, _)| key))
+    }
+
+    /// The trie over the stored nodes of this view.
+    fn trie(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
+        TrieBackendBuilder::new(NodeReader(Some(self)), self.head.state_root).build()
+    }
+}
+
+/// Reads trie nodes of a view.
+#[derive(Clone, Copy)]
+pub struct NodeReader<'v, 'db>(Option<&'v StateView<'db>>);
+
+/// Where a node stands in the trie: whole bytes of its path, and a padded last nibble.
+type Prefix<'a> = (&'a [u8], Option<u8>);
+
+impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
+    fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
+        let Some(view) = self.0 else { return Ok(None) };
+        let column = view.database.column(CF_NODES);
+        let node = view
+            .snapshot
+            .get_cf(column, prefixed_key::<Blake2Hasher>(hash, prefix))
+            .map_err(StateError::from)
+            .and_then(|node| {
+                node.map(Some).ok_or_else(|| StateError::Trie {
+                    reason: format!("node {hash:?} is not in the database"),
+                })
+            });
+        view.noted(node).map_err(|error| error.to_string())
+    }
+}
+
+impl BlockState for StateView<'_> {
+    fn check(&self) -> Result<(), StateError> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn last_root_delta(&self) -> Option<DeltaSize> {
+        *self.last_delta.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'db> Backend<Blake2Hasher> for StateView<'db> {
+    type Error = StateError;
+    type TrieBackendStorage = NodeReader<'db, 'db>;
+    type RawIter = FlatIter<'db>;
+
+    fn storage(&self, key: &[u8]) -> Result<Option<StorageValue>, StateError> {
+        self.get(&FlatSpace::top(), key)
+    }
+
+    fn storage_hash(&self, key: &[u8]) -> Result<Option<H256>, StateError> {
+        Ok(self.storage(key)?.map(|value| Blake2Hasher::hash(&value)))
+    }
+
+    fn closest_merkle_value(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<MerkleValue<H256>>, StateError> {
+        let value = self.trie().closest_merkle_value(key);
+        self.noted(value.map_err(|reason| StateError::Trie { reason }))
+    }
+
+    fn child_closest_merkle_value(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<MerkleValue<H256>>, StateError> {
+        let value = self.trie().child_closest_merkle_value(child_info, key);
+        self.noted(value.map_err(|reason| StateError::Trie { reason }))
+    }
+
+    fn child_storage(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<StorageValue>, StateError> {
+        self.get(&FlatSpace::child(child_info.storage_key()), key)
+    }
+
+    fn child_storage_hash(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<H256>, StateError> {
+        Ok(self.child_storage(child_info, key)?.map(|value| Blake2Hasher::hash(&value)))
+    }
+
+    fn exists_storage(&self, key: &[u8]) -> Result<bool, StateError> {
+        self.exists(&FlatSpace::top(), key)
+    }
+
+    fn exists_child_storage(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<bool, StateError> {
+        self.exists(&FlatSpace::child(child_info.storage_key()), key)
+    }
+
+    fn next_storage_key(&self, key: &[u8]) -> Result<Option<StorageKey>, StateError> {
+        self.next_key(&FlatSpace::top(), key)
+    }
+
+    fn next_child_storage_key(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<StorageKey>, StateError> {
+        self.next_key(&FlatSpace::child(child_info.storage_key()), key)
+    }
+
+    fn storage_root<'a>(
+        &self,
+        delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        state_version: StateVersion,
+    ) -> (H256, BackendTransaction<Blake2Hasher>) {
+        let mut size = DeltaSize::default();
+        let counted = delta.inspect(|(key, value)| size.add(key, *value));
+        let root = self.trie().storage_root(counted, state_version);
+        *self.last_delta.lock().unwrap_or_else(PoisonError::into_inner) = Some(size);
+        root
+    }
+
+    fn child_storage_root<'a>(
+        &self,
+        child_info: &ChildInfo,
+        delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        state_version: StateVersion,
+    ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
+        self.trie().child_storage_root(child_info, delta, state_version)
+    }
+
+    fn raw_iter(&self, args: IterArgs<'_>) -> Result<FlatIter<'db>, StateError> {
+        Ok(FlatIter::new(&args))
+    }
+
+    fn register_overlay_stats(&self, _stats: &StateMachineStats) {}
+
+    fn usage_info(&self) -> UsageInfo {
+        UsageInfo::empty()
+    }
+}
+
+impl DeltaSize {
+    /// Counts one change of the top trie; roots of child tries do not count, they are added by the
+    /// calculation itself.
+    pub(super) fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
+        if !is_child_storage_key(key) {
+            self.keys += 1;
+            self.value_bytes += value.map_or(0, |value| value.len() as u64);
+        }
+    }
+}
+
+/// Entries fetched by the first seek of an iterator; doubled by each further one.
+const SCAN_FIRST: usize = 4;
+/// Entries fetched by one seek at most.
+const SCAN_MAX: usize = 256;
+
+/// An iterator over one trie of a view. It borrows nothing: it remembers where it stands and
+/// fetches entries in growing batches.
+pub struct FlatIter<'db> {
+    space: FlatSpace,
+    prefix: Vec<u8>,
+    next: Option<Vec<u8>>,
+    batch: VecDeque<(Vec<u8>, Vec<u8>)>,
+    scan: usize,
+    view: std::marker::PhantomData<&'db ()>,
+}
+
+impl FlatIter<'_> {
+    fn new(args: &IterArgs<'_>) -> Self {
+        let prefix = args.prefix.unwrap_or_default().to_vec();
+        let mut start = args.start_at.unwrap_or_default().to_vec();
+        if args.start_at_exclusive && args.start_at.is_some() {
+            start.push(0);
+        }
+        let start = start.max(prefix.clone());
+        Self {
+            space: FlatSpace::of(args.child_info.as_ref().map(ChildInfo::storage_key)),
+            prefix,
+            next: Some(start),
+            batch: VecDeque::new(),
+            scan: SCAN_FIRST,
+            view: std::marker::PhantomData,
+        }
+    }
+
+    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<(Vec<u8>, Vec<u8>), StateError>> {
+        if self.batch.is_empty() {
+            let start = self.next.take()?;
+            match view.scan(&self.space, &start, self.scan) {
+                Ok(batch) => self.batch = batch,
+                Err(error) => return Some(Err(error)),
+            }
+            // A short batch was the last one.
+            if self.batch.len() == self.scan {
+                self.next = self.batch.back().map(|(key, _)| [key, [0].as_slice()].concat());
+            }
+            self.scan = (self.scan * 2).min(SCAN_MAX);
+        }
+        let (key, value) = self.batch.pop_front()?;
+        if key.starts_with(&self.prefix) {
+            return Some(Ok((key, value)));
+        }
+        self.batch.clear();
+        self.next = None;
+        None
+    }
+}
+
+impl<'db> StorageIterator<Blake2Hasher> for FlatIter<'db> {
+    type Backend = StateView<'db>;
+    type Error = StateError;
+
+    fn next_key(&mut self, backend: &StateView<'db>) -> Option<Result<StorageKey, StateError>> {
+        self.next_pair(backend).map(|pair| pair.map(|(key, _)| key))
+    }
+
+    fn next_pair(
+        &mut self,
+        backend: &StateView<'db>,
+    ) -> Option<Result<(StorageKey, StorageValue), StateError>> {
+        self.advance(backend)
+    }
+
+    fn was_complete(&self) -> bool {
+        self.batch.is_empty() && self.next.is_none()
+    }
+}

@@ -1,0 +1,177 @@
+//! The executor: one engine, a cache of compiled runtimes, and calls.
+//!
+//! Invariant: a runtime is compiled at most once while it is cached, and compiling one never makes
+//! calls of another wait. Cloning is cheap; clones share everything.
+
+use std::{
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use codec::Encode;
+use schnellru::{ByLength, LruMap};
+use slackwater_host_functions::{HostFunctions, SlackwaterHostFunctions};
+use sp_core::{H256, traits::ReadRuntimeVersion};
+use sp_externalities::{Externalities, set_and_run_with_externalities};
+use sp_state_machine::BasicExternalities;
+
+use crate::{
+    config::ExecutorConfig,
+    instance::{CallError, CallOutcome, call_fresh},
+    runtime::{CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
+        code_hash},
+};
+
+const CORE_VERSION: &str = "Core_version";
+
+/// One place per runtime, held while it compiles, so that others wait for that runtime only.
+type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
+
+struct Shared {
+    config: ExecutorConfig,
+    engine: Engine,
+    runtimes: Mutex<LruMap<H256, Place, ByLength>>,
+}
+
+/// Compiles runtimes and calls them. `H` is the set of host functions offered to guests.
+pub struct WasmExecutor<H = SlackwaterHostFunctions> {
+    shared: Arc<Shared>,
+    functions: PhantomData<fn() -> H>,
+}
+
+impl<H> Clone for WasmExecutor<H> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), functions: PhantomData }
+    }
+}
+
+impl<H> std::fmt::Debug for WasmExecutor<H> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WasmExecutor").field("config", &self.shared.config).finish()
+    }
+}
+
+impl<H: HostFunctions> WasmExecutor<H> {
+    /// Sets up the engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] when this machine cannot run it, such as for lack of address space.
+    pub fn new(config: ExecutorConfig) -> Result<Self, EngineError> {
+        let engine = Engine::new(&config.engine())?;
+        let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
+        let shared = Arc::new(Shared { config, engine, runtimes });
+        Ok(Self { shared, functions: PhantomData })
+    }
+
+    /// The settings the executor was built with.
+    pub fn config(&self) -> &ExecutorConfig {
+        &self.shared.config
+    }
+
+    /// The compiled runtime for `code`, from the cache or compiled now.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when the code cannot be loaded; nothing is cached then.
+    pub fn runtime(&self, code: &[u8]) -> Result<Arc<Runtime>, RuntimeError> {
+        let place = self.place(code_hash(code));
+        // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
+        let mut runtime = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*runtime {
+            return Ok(Arc::clone(runtime));
+        }
+        let compiled = Arc::new(self.compile(code)?);
+        *runtime = Some(Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    fn place(&self, code_hash: H256) -> Place {
+        let mut runtimes = self.shared.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        // `get_or_insert` returns `None` only if the limiter refuses, which `ByLength` does not.
+        runtimes.get_or_insert(code_hash, Place::default).cloned().unwrap_or_default()
+    }
+
+    fn compile(&self, code: &[u8]) -> Result<Runtime, RuntimeError> {
+        let config = &self.shared.config;
+        let blob = RuntimeBlob::new(code, config.code_bytes_max, config.profile)?;
+        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
+            self.call_without_state(runtime, CORE_VERSION, &[]).ok().and_then(returned)
+        })?;
+        let missing = runtime.missing_host_functions();
+        if !missing.is_empty() {
+            if config.refuse_missing_host_functions {
+                return Err(RuntimeError::MissingHostFunctions { names: missing.to_vec() });
+            }
+            log::debug!(
+                target: "slackwater::runtime",
+                "{runtime:?} imports unknown host functions: {}",
+                missing.join(", "),
+            );
+        }
+        Ok(runtime)
+    }
+
+    /// Calls `method` of `runtime` in a new instance, with `ext` as its storage. What the guest
+    /// wrote is in `ext` afterwards, also when it trapped; keeping or dropping it is the caller's.
+    ///
+    /// # Errors
+    /// [`CallError`] when the call has no outcome.
+    pub fn call(
+        &self,
+        runtime: &Runtime,
+        ext: &mut dyn Externalities,
+        method: &str,
+        input: &[u8],
+        heap: HeapPages,
+    ) -> Result<CallOutcome, CallError> {
+        log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
+        let instances_max = self.shared.config.instances_max;
+        set_and_run_with_externalities(ext, || {
+            call_fresh(runtime, method, input, heap, instances_max)
+        })
+    }
+
+    /// Calls a method that needs no state.
+    fn call_without_state(
+        &self,
+        runtime: &Runtime,
+        method: &str,
+        input: &[u8],
+    ) -> Result<CallOutcome, CallError> {
+        let heap = self.shared.config.heap(CallContext::Build, None);
+        self.call(runtime, &mut BasicExternalities::default(), method, input, heap)
+    }
+}
+
+fn returned(outcome: CallOutcome) -> Option<Vec<u8>> {
+    match outcome {
+        CallOutcome::Returned(output) => Some(output),
+        CallOutcome::Trapped(_) => None,
+    }
+}
+
+/// Lets a guest ask for the version of other code, as `set_code` does. The nested call sees the
+/// storage of the calling guest.
+impl<H: HostFunctions> ReadRuntimeVersion for WasmExecutor<H> {
+    fn read_runtime_version(
+        &self,
+        wasm_code: &[u8],
+        ext: &mut dyn Externalities,
+    ) -> Result<Vec<u8>, String> {
+        let config = &self.shared.config;
+        let blob = RuntimeBlob::new(wasm_code, config.code_bytes_max, config.profile)
+            .map_err(|error| error.to_string())?;
+        if let Some(version) = blob.embedded_version().map_err(|error| error.to_string())? {
+            return Ok(version.encode());
+        }
+        // Code from before 2021: only running it tells. It is not cached, and functions this host
+        // lacks do not stop it, so that all nodes answer the same.
+        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |_| None)
+            .map_err(|error| error.to_string())?;
+        let heap = config.heap(CallContext::Build, None);
+        match self.call(&runtime, ext, CORE_VERSION, &[], heap) {
+            Ok(CallOutcome::Returned(output)) => Ok(output),
+            Ok(CallOutcome::Trapped(trap)) => Err(trap.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

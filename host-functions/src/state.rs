@@ -1,0 +1,152 @@
+//! What the host keeps for one running guest, stored as the data of its wasmtime `Store`.
+//!
+//! Invariant: the allocator belongs to exactly one guest memory and is replaced with it; its state
+//! is never carried from one call to the next.
+
+use sc_allocator::FreeingBumpHeapAllocator;
+use thiserror::Error;
+use wasmtime::{Memory, ResourceLimiter};
+
+/// Bytes of one wasm page.
+pub const WASM_PAGE_BYTES: usize = 65_536;
+/// Pages a 32-bit memory can have at most.
+pub const WASM_PAGES_MAX: u32 = 65_536;
+
+/// The host could not give the guest memory that its limits allow. Depends on the machine, so it is
+/// an operational error and never part of a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the host is out of memory: could not grow a guest memory within its limit: {reason}")]
+pub struct HostOutOfMemory {
+    /// What the operating system or the engine said.
+    pub reason: String,
+}
+
+/// How many pages a guest memory may have in all. `None` means as many as wasm allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapLimit {
+    /// Total pages, data and stack included.
+    pub pages_max: Option<u32>,
+}
+
+impl HeapLimit {
+    fn bytes_max(self) -> usize {
+        let pages = self.pages_max.unwrap_or(WASM_PAGES_MAX).min(WASM_PAGES_MAX);
+        usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(WASM_PAGE_BYTES)
+    }
+}
+
+/// Per-call host data of a guest: its memory, its heap allocator, and what it reported.
+pub struct HostState {
+    limit: HeapLimit,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) allocator: Option<FreeingBumpHeapAllocator>,
+    pub(crate) panic_message: Option<String>,
+    out_of_memory: Option<HostOutOfMemory>,
+}
+
+impl std::fmt::Debug for HostState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("HostState")
+            .field("limit", &self.limit)
+            .field("attached", &self.memory.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl HostState {
+    /// A state without memory and allocator: they are known only after instantiation, and
+    /// [`HostState::attach`] brings them.
+    pub fn new(limit: HeapLimit) -> Self {
+        Self { limit, memory: None, allocator: None, panic_message: None, out_of_memory: None }
+    }
+
+    /// Gives the state its guest's memory and a new allocator whose heap begins at `heap_base`
+    /// (bytes; rounded up to 8 by the allocator).
+    pub fn attach(&mut self, memory: Memory, heap_base: u32) {
+        self.memory = Some(memory);
+        self.allocator = Some(FreeingBumpHeapAllocator::new(heap_base));
+    }
+
+    /// Current size of the guest memory in bytes, as seen through `store`; 0 before
+    /// [`HostState::attach`].
+    pub fn memory_bytes(&self, store: impl wasmtime::AsContext<Data = HostState>) -> u64 {
+        self.memory.map_or(0, |memory| {
+            u64::try_from(memory.data_size(store)).unwrap_or(u64::MAX)
+        })
+    }
+
+    /// The limit given at creation.
+    pub fn limit(&self) -> HeapLimit {
+        self.limit
+    }
+
+    /// The message the guest left with `ext_panic_handler_abort_on_panic`, if it did. Taken once.
+    pub fn take_panic_message(&mut self) -> Option<String> {
+        self.panic_message.take()
+    }
+
+    /// The failure to provide memory that ended the call, if one did. Taken once.
+    pub fn take_out_of_memory(&mut self) -> Option<HostOutOfMemory> {
+        self.out_of_memory.take()
+    }
+}
+
+/// Refusing growth past the limit is deterministic and shows the guest a −1; failing to provide
+/// memory within it is not, so that ends the call.
+impl ResourceLimiter for HostState {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.limit.bytes_max() && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn memory_grow_failed(&mut self, error: anyhow::Error) -> wasmtime::Result<()> {
+        let error = HostOutOfMemory { reason: format!("{error:#}") };
+        self.out_of_memory = Some(error.clone());
+        Err(error.into())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_ends_at_the_limit_and_at_the_declared_maximum() {
+        let mut state = HostState::new(HeapLimit { pages_max: Some(2) });
+        let grows = |state: &mut HostState, pages: usize, maximum: Option<usize>| {
+            state
+                .memory_growing(0, pages * WASM_PAGE_BYTES, maximum.map(|m| m * WASM_PAGE_BYTES))
+                .unwrap()
+        };
+        assert!(grows(&mut state, 2, None));
+        assert!(!grows(&mut state, 3, None));
+        assert!(!grows(&mut state, 2, Some(1)));
+
+        let mut state = HostState::new(HeapLimit { pages_max: None });
+        assert!(grows(&mut state, 65_536, None));
+        assert!(!grows(&mut state, 65_537, None));
+    }
+
+    #[test]
+    fn a_failed_growth_is_kept_as_an_operational_error() {
+        let mut state = HostState::new(HeapLimit { pages_max: None });
+        assert!(state.memory_grow_failed(anyhow::Error::msg("no pages left")).is_err());
+        let error = state.take_out_of_memory().unwrap();
+        assert!(error.reason.contains("no pages left"));
+        assert_eq!(state.take_out_of_memory(), None);
+    }
+}
