@@ -124,10 +124,15 @@ impl ExecutorConfig {
     /// [`Self::onchain_heap`]; doubled when importing.
     pub fn heap(&self, context: CallContext, heap_pages: Option<u64>) -> HeapPages {
         // The reference truncates `:heappages` to 32 bits.
-        #[expect(clippy::cast_possible_truncation, reason = "consensus-visible truncation")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "consensus-visible truncation"
+        )]
         let from_state = heap_pages
             .filter(|_| !self.ignore_onchain_heap_pages)
-            .map(|pages| HeapPages::Static { extra: pages as u32 });
+            .map(|pages| HeapPages::Static {
+                extra: pages as u32,
+            });
         let onchain = from_state.unwrap_or(self.onchain_heap);
         match context {
             CallContext::Offchain => self.offchain_heap,
@@ -157,12 +162,33 @@ mod tests {
             .with_onchain_heap(HeapPages::Static { extra: 10 })
             .with_offchain_heap(HeapPages::Static { extra: 5 });
         let extra = |context, state| config.heap(context, state);
-        assert_eq!(extra(CallContext::Build, None), HeapPages::Static { extra: 10 });
-        assert_eq!(extra(CallContext::Import, None), HeapPages::Static { extra: 20 });
-        assert_eq!(extra(CallContext::Build, Some(7)), HeapPages::Static { extra: 7 });
-        assert_eq!(extra(CallContext::Import, Some(7)), HeapPages::Static { extra: 14 });
-        assert_eq!(extra(CallContext::Offchain, Some(7)), HeapPages::Static { extra: 5 });
-        let ignoring = ExecutorConfig { ignore_onchain_heap_pages: true, ..config };
-        assert_eq!(ignoring.heap(CallContext::Build, Some(7)), HeapPages::Static { extra: 10 });
+        assert_eq!(
+            extra(CallContext::Build, None),
+            HeapPages::Static { extra: 10 }
+        );
+        assert_eq!(
+            extra(CallContext::Import, None),
+            HeapPages::Static { extra: 20 }
+        );
+        assert_eq!(
+            extra(CallContext::Build, Some(7)),
+            HeapPages::Static { extra: 7 }
+        );
+        assert_eq!(
+            extra(CallContext::Import, Some(7)),
+            HeapPages::Static { extra: 14 }
+        );
+        assert_eq!(
+            extra(CallContext::Offchain, Some(7)),
+            HeapPages::Static { extra: 5 }
+        );
+        let ignoring = ExecutorConfig {
+            ignore_onchain_heap_pages: true,
+            ..config
+        };
+        assert_eq!(
+            ignoring.heap(CallContext::Build, Some(7)),
+            HeapPages::Static { extra: 10 }
+        );
     }
 }

@@ -5,13 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod block;
 pub mod config;
 pub mod instance;
 pub mod runtime;
 pub mod state;
 mod wasm_executor;
 
+pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};
 pub use config::ExecutorConfig;
 pub use instance::{CallError, CallOutcome, Trap, TrapKind};
 pub use runtime::{CallContext, GuestProfile, HeapPages, Runtime, RuntimeBlob, RuntimeError};
+pub use slackwater_host_functions as host_functions;
+pub use state::{Database, Durability};
 pub use wasm_executor::WasmExecutor;

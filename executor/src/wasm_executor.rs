@@ -18,8 +18,9 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     config::ExecutorConfig,
     instance::{CallError, CallOutcome, call_fresh},
-    runtime::{CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
-        code_hash},
+    runtime::{
+        CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError, code_hash,
+    },
 };
 
 const CORE_VERSION: &str = "Core_version";
@@ -41,13 +42,19 @@ pub struct WasmExecutor<H = SlackwaterHostFunctions> {
 
 impl<H> Clone for WasmExecutor<H> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), functions: PhantomData }
+        Self {
+            shared: Arc::clone(&self.shared),
+            functions: PhantomData,
+        }
     }
 }
 
 impl<H> std::fmt::Debug for WasmExecutor<H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("WasmExecutor").field("config", &self.shared.config).finish()
+        formatter
+            .debug_struct("WasmExecutor")
+            .field("config", &self.shared.config)
+            .finish()
     }
 }
 
@@ -59,8 +66,15 @@ impl<H: HostFunctions> WasmExecutor<H> {
     pub fn new(config: ExecutorConfig) -> Result<Self, EngineError> {
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
-        let shared = Arc::new(Shared { config, engine, runtimes });
-        Ok(Self { shared, functions: PhantomData })
+        let shared = Arc::new(Shared {
+            config,
+            engine,
+            runtimes,
+        });
+        Ok(Self {
+            shared,
+            functions: PhantomData,
+        })
     }
 
     /// The settings the executor was built with.
@@ -85,21 +99,32 @@ impl<H: HostFunctions> WasmExecutor<H> {
     }
 
     fn place(&self, code_hash: H256) -> Place {
-        let mut runtimes = self.shared.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runtimes = self
+            .shared
+            .runtimes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // `get_or_insert` returns `None` only if the limiter refuses, which `ByLength` does not.
-        runtimes.get_or_insert(code_hash, Place::default).cloned().unwrap_or_default()
+        runtimes
+            .get_or_insert(code_hash, Place::default)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn compile(&self, code: &[u8]) -> Result<Runtime, RuntimeError> {
         let config = &self.shared.config;
         let blob = RuntimeBlob::new(code, config.code_bytes_max, config.profile)?;
         let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
-            self.call_without_state(runtime, CORE_VERSION, &[]).ok().and_then(returned)
+            self.call_without_state(runtime, CORE_VERSION, &[])
+                .ok()
+                .and_then(returned)
         })?;
         let missing = runtime.missing_host_functions();
         if !missing.is_empty() {
             if config.refuse_missing_host_functions {
-                return Err(RuntimeError::MissingHostFunctions { names: missing.to_vec() });
+                return Err(RuntimeError::MissingHostFunctions {
+                    names: missing.to_vec(),
+                });
             }
             log::debug!(
                 target: "slackwater::runtime",
@@ -138,7 +163,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
         input: &[u8],
     ) -> Result<CallOutcome, CallError> {
         let heap = self.shared.config.heap(CallContext::Build, None);
-        self.call(runtime, &mut BasicExternalities::default(), method, input, heap)
+        self.call(
+            runtime,
+            &mut BasicExternalities::default(),
+            method,
+            input,
+            heap,
+        )
     }
 }
 

@@ -47,7 +47,9 @@ pub fn write_guest(
 ) -> Result<(), String> {
     let memory = context.as_context().data().memory.ok_or(NO_GUEST)?;
     let offset = usize::try_from(address).map_err(|error| error.to_string())?;
-    memory.write(context, offset, data).map_err(|_| out_of_bounds(address, data.len()))
+    memory
+        .write(context, offset, data)
+        .map_err(|_| out_of_bounds(address, data.len()))
 }
 
 /// Allocates `size` bytes on the guest's heap, growing its memory within its limit when needed.
@@ -58,8 +60,10 @@ pub fn allocate_in_guest(
     mut context: impl AsContextMut<Data = HostState>,
     size: u32,
 ) -> Result<u32, String> {
-    with_allocator(&mut context, |allocator, memory| allocator.allocate(memory, size))
-        .map(u32::from)
+    with_allocator(&mut context, |allocator, memory| {
+        allocator.allocate(memory, size)
+    })
+    .map(u32::from)
 }
 
 /// Runs `operation` on the guest's allocator and memory. The allocator is taken out of the store
@@ -98,7 +102,9 @@ impl FunctionContext for HostContext<'_> {
     }
 
     fn deallocate_memory(&mut self, pointer: Pointer<u8>) -> sp_wasm_interface::Result<()> {
-        with_allocator(&mut self.caller, |allocator, memory| allocator.deallocate(memory, pointer))
+        with_allocator(&mut self.caller, |allocator, memory| {
+            allocator.deallocate(memory, pointer)
+        })
     }
 
     fn register_panic_error_message(&mut self, message: &str) {
@@ -130,7 +136,7 @@ impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for HeapMemory<'_, 
                     "could not grow a guest memory by {additional} pages: {error:#}",
                 );
                 Err(())
-            },
+            }
         }
     }
 

@@ -58,9 +58,12 @@ pub fn register<H: HostFunctions>(
     for (name, function_type) in &pending {
         let message = MissingFunction { name: name.clone() };
         linker
-            .func_new(IMPORT_MODULE, name, function_type.clone(), move |_, _, _| {
-                Err(message.clone().into())
-            })
+            .func_new(
+                IMPORT_MODULE,
+                name,
+                function_type.clone(),
+                move |_, _, _| Err(message.clone().into()),
+            )
             .map_err(|error| mismatch(name, &error))?;
     }
     Ok(pending.into_keys().collect())
@@ -80,7 +83,10 @@ fn function_imports(module: &Module) -> Result<BTreeMap<String, FuncType>, Regis
     for import in module.imports() {
         let name = import.name().to_owned();
         if import.module() != IMPORT_MODULE {
-            return Err(RegisterError::ForeignModule { module: import.module().to_owned(), name });
+            return Err(RegisterError::ForeignModule {
+                module: import.module().to_owned(),
+                name,
+            });
         }
         match import.ty() {
             ExternType::Func(function_type) => functions.insert(name, function_type),
@@ -91,7 +97,10 @@ fn function_imports(module: &Module) -> Result<BTreeMap<String, FuncType>, Regis
 }
 
 fn mismatch(name: &str, error: &anyhow::Error) -> RegisterError {
-    RegisterError::Mismatch { name: name.to_owned(), reason: format!("{error:#}") }
+    RegisterError::Mismatch {
+        name: name.to_owned(),
+        reason: format!("{error:#}"),
+    }
 }
 
 struct Registry<'a> {

@@ -17,8 +17,10 @@ use crate::deterministic;
 /// What the Polkadot SDK offers to runtimes: `sp-io`'s 110 functions, and
 /// `ext_storage_proof_size_storage_proof_size_version_1`, which most parachain runtimes built
 /// since 2024 import. Without a `ProofSizeExt` in the externalities it answers `u64::MAX`.
-pub type StandardHostFunctions =
-    (sp_io::SubstrateHostFunctions, storage_proof_size::HostFunctions);
+pub type StandardHostFunctions = (
+    sp_io::SubstrateHostFunctions,
+    storage_proof_size::HostFunctions,
+);
 
 /// The default set: [`StandardHostFunctions`] with every function that would show the guest a
 /// setting of this host replaced by its counterpart in [`deterministic`].
@@ -32,7 +34,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn names<H: HostFunctions>() -> Vec<String> {
-        H::host_functions().iter().map(|function| function.name().to_owned()).collect()
+        H::host_functions()
+            .iter()
+            .map(|function| function.name().to_owned())
+            .collect()
     }
 
     #[test]
@@ -40,7 +45,11 @@ mod tests {
         let standard: BTreeSet<_> = names::<StandardHostFunctions>().into_iter().collect();
         let ours: BTreeSet<_> = names::<SlackwaterHostFunctions>().into_iter().collect();
         assert_eq!(standard, ours);
-        assert_eq!(ours.len(), names::<SlackwaterHostFunctions>().len(), "a name occurs twice");
+        assert_eq!(
+            ours.len(),
+            names::<SlackwaterHostFunctions>().len(),
+            "a name occurs twice"
+        );
         assert_eq!(ours.len(), 111);
     }
 
@@ -51,7 +60,12 @@ mod tests {
                 .into_iter()
                 .find(|function| function.name() == replacement.name())
                 .unwrap_or_else(|| panic!("{} replaces nothing", replacement.name()));
-            assert_eq!(original.signature(), replacement.signature(), "{}", original.name());
+            assert_eq!(
+                original.signature(),
+                replacement.signature(),
+                "{}",
+                original.name()
+            );
         }
     }
 }

@@ -31,7 +31,9 @@ pub struct HeapLimit {
 impl HeapLimit {
     fn bytes_max(self) -> usize {
         let pages = self.pages_max.unwrap_or(WASM_PAGES_MAX).min(WASM_PAGES_MAX);
-        usize::try_from(pages).unwrap_or(usize::MAX).saturating_mul(WASM_PAGE_BYTES)
+        usize::try_from(pages)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(WASM_PAGE_BYTES)
     }
 }
 
@@ -58,7 +60,13 @@ impl HostState {
     /// A state without memory and allocator: they are known only after instantiation, and
     /// [`HostState::attach`] brings them.
     pub fn new(limit: HeapLimit) -> Self {
-        Self { limit, memory: None, allocator: None, panic_message: None, out_of_memory: None }
+        Self {
+            limit,
+            memory: None,
+            allocator: None,
+            panic_message: None,
+            out_of_memory: None,
+        }
     }
 
     /// Gives the state its guest's memory and a new allocator whose heap begins at `heap_base`
@@ -105,7 +113,9 @@ impl ResourceLimiter for HostState {
     }
 
     fn memory_grow_failed(&mut self, error: anyhow::Error) -> wasmtime::Result<()> {
-        let error = HostOutOfMemory { reason: format!("{error:#}") };
+        let error = HostOutOfMemory {
+            reason: format!("{error:#}"),
+        };
         self.out_of_memory = Some(error.clone());
         Err(error.into())
     }
@@ -129,7 +139,11 @@ mod tests {
         let mut state = HostState::new(HeapLimit { pages_max: Some(2) });
         let grows = |state: &mut HostState, pages: usize, maximum: Option<usize>| {
             state
-                .memory_growing(0, pages * WASM_PAGE_BYTES, maximum.map(|m| m * WASM_PAGE_BYTES))
+                .memory_growing(
+                    0,
+                    pages * WASM_PAGE_BYTES,
+                    maximum.map(|m| m * WASM_PAGE_BYTES),
+                )
                 .unwrap()
         };
         assert!(grows(&mut state, 2, None));
@@ -144,7 +158,11 @@ mod tests {
     #[test]
     fn a_failed_growth_is_kept_as_an_operational_error() {
         let mut state = HostState::new(HeapLimit { pages_max: None });
-        assert!(state.memory_grow_failed(anyhow::Error::msg("no pages left")).is_err());
+        assert!(
+            state
+                .memory_grow_failed(anyhow::Error::msg("no pages left"))
+                .is_err()
+        );
         let error = state.take_out_of_memory().unwrap();
         assert!(error.reason.contains("no pages left"));
         assert_eq!(state.take_out_of_memory(), None);

@@ -52,7 +52,9 @@ pub enum CallError {
     },
     /// The heap the configuration asks for cannot be had: initial and extra pages exceed what wasm
     /// allows.
-    #[error("a heap of {extra} pages beyond the initial {initial} is more than a wasm memory holds")]
+    #[error(
+        "a heap of {extra} pages beyond the initial {initial} is more than a wasm memory holds"
+    )]
     HeapTooLarge {
         /// Pages of the module's memory at the start.
         initial: u32,
@@ -87,7 +89,7 @@ pub(super) fn call_entry_point(
                 Some(out_of_memory) => Err(out_of_memory.into()),
                 None => Ok(CallOutcome::trapped(TrapKind::InputTooLarge, message)),
             };
-        },
+        }
     };
     match entry_point.call(&mut *store, (pointer, length)) {
         Ok(packed) => Ok(read_output(store, packed)),

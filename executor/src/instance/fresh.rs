@@ -23,11 +23,15 @@ pub(crate) fn call_fresh(
     let entry_point = match runtime.entry_point(method) {
         ExportLookup::Found(entry_point) => entry_point,
         ExportLookup::Missing => {
-            return Err(CallError::MissingMethod { method: method.to_owned() });
-        },
+            return Err(CallError::MissingMethod {
+                method: method.to_owned(),
+            });
+        }
         ExportLookup::NotAnEntryPoint => {
-            return Err(CallError::BadSignature { method: method.to_owned() });
-        },
+            return Err(CallError::BadSignature {
+                method: method.to_owned(),
+            });
+        }
     };
     let mut store = new_store(runtime, heap);
     let instance = match runtime.instance_pre.instantiate(&mut store) {
@@ -40,8 +44,10 @@ pub(crate) fn call_fresh(
 
 fn new_store(runtime: &Runtime, heap: HeapPages) -> Store<HostState> {
     let limit = heap.limit(runtime.memory_pages_initial);
-    let mut store =
-        Store::new(runtime.instance_pre.module().engine(), HostState::new(limit));
+    let mut store = Store::new(
+        runtime.instance_pre.module().engine(),
+        HostState::new(limit),
+    );
     store.limiter(|state| state);
     store
 }
@@ -60,7 +66,9 @@ fn instantiation_failed(
     }
     match store.data_mut().take_out_of_memory() {
         Some(out_of_memory) => Err(out_of_memory.into()),
-        None => Err(CallError::Instantiate { reason: format!("{error:#}") }),
+        None => Err(CallError::Instantiate {
+            reason: format!("{error:#}"),
+        }),
     }
 }
 
@@ -72,7 +80,9 @@ fn attach(
     entry_point: EntryPoint,
     heap: HeapPages,
 ) -> Result<TypedFunc<(u32, u32), u64>, CallError> {
-    let unexpected = |what: &str| CallError::Instantiate { reason: format!("{what} is missing") };
+    let unexpected = |what: &str| CallError::Instantiate {
+        reason: format!("{what} is missing"),
+    };
     let memory = instance
         .get_module_export(&mut *store, &runtime.memory)
         .and_then(wasmtime::Extern::into_memory)

@@ -56,7 +56,11 @@ impl std::fmt::Display for Trap {
 
 impl Trap {
     pub(crate) fn new(kind: TrapKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), backtrace: None }
+        Self {
+            kind,
+            message: message.into(),
+            backtrace: None,
+        }
     }
 }
 
@@ -69,12 +73,18 @@ pub(super) fn classify(
         return Err(CallError::HostOutOfMemory(out_of_memory));
     }
     let wasm_trap = error.downcast_ref::<WasmTrap>().copied();
-    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    let backtrace = error
+        .downcast_ref::<WasmBacktrace>()
+        .map(ToString::to_string);
     if wasm_trap == Some(WasmTrap::StackOverflow) {
         return Err(CallError::NativeStack);
     }
     let trap = match store.data_mut().take_panic_message() {
-        Some(message) => Trap { kind: TrapKind::Panic, message, backtrace },
+        Some(message) => Trap {
+            kind: TrapKind::Panic,
+            message,
+            backtrace,
+        },
         None => Trap {
             kind: kind_of(wasm_trap, error),
             message: error.root_cause().to_string(),

@@ -62,7 +62,11 @@ impl RuntimeBlob {
             return Err(RuntimeError::PolkaVm);
         }
         profile.validate(&wasm)?;
-        Ok(Self { code_hash: code_hash(code), code_bytes: code.len(), wasm: wasm.into_owned() })
+        Ok(Self {
+            code_hash: code_hash(code),
+            code_bytes: code.len(),
+            wasm: wasm.into_owned(),
+        })
     }
 
     /// The unpacked module.
@@ -93,10 +97,14 @@ impl RuntimeBlob {
 
     /// The contents of the first custom section called `name`.
     pub fn custom_section(&self, name: &str) -> Option<&[u8]> {
-        Parser::new(0).parse_all(&self.wasm).find_map(|payload| match payload {
-            Ok(Payload::CustomSection(section)) if section.name() == name => Some(section.data()),
-            _ => None,
-        })
+        Parser::new(0)
+            .parse_all(&self.wasm)
+            .find_map(|payload| match payload {
+                Ok(Payload::CustomSection(section)) if section.name() == name => {
+                    Some(section.data())
+                }
+                _ => None,
+            })
     }
 
     /// Reads the facts off the module.
@@ -114,17 +122,26 @@ pub fn code_hash(code: &[u8]) -> H256 {
 }
 
 pub(super) fn invalid(error: &BinaryReaderError) -> RuntimeError {
-    RuntimeError::Invalid { offset: error.offset(), reason: error.message().to_owned() }
+    RuntimeError::Invalid {
+        offset: error.offset(),
+        reason: error.message().to_owned(),
+    }
 }
 
 fn unpack(code: &[u8], code_bytes_max: usize) -> Result<Cow<'_, [u8]>, RuntimeError> {
-    let too_large = RuntimeError::TooLarge { limit_bytes: code_bytes_max };
+    let too_large = RuntimeError::TooLarge {
+        limit_bytes: code_bytes_max,
+    };
     let wasm = match decompress(code, code_bytes_max) {
         Ok(wasm) => wasm,
         Err(BlobError::PossibleBomb) => return Err(too_large),
         Err(BlobError::Invalid) => return Err(RuntimeError::Compression),
     };
-    if wasm.len() > code_bytes_max { Err(too_large) } else { Ok(wasm) }
+    if wasm.len() > code_bytes_max {
+        Err(too_large)
+    } else {
+        Ok(wasm)
+    }
 }
 
 fn read_facts(wasm: &[u8]) -> Result<ModuleFacts, BinaryReaderError> {
@@ -139,22 +156,22 @@ fn read_facts(wasm: &[u8]) -> Result<ModuleFacts, BinaryReaderError> {
                         TypeRef::Memory(memory) => {
                             facts.memory_imported = true;
                             facts.memory_pages_initial = memory.initial;
-                        },
-                        _ => {},
+                        }
+                        _ => {}
                     }
                 }
-            },
+            }
             Payload::FunctionSection(functions) => facts.functions = functions.count(),
             Payload::MemorySection(memories) => {
                 for memory in memories {
                     facts.memory_pages_initial = memory?.initial;
                 }
-            },
+            }
             Payload::TableSection(tables) => {
                 if let Some(table) = tables.into_iter().next() {
                     facts.table_elements = table?.ty.initial;
                 }
-            },
+            }
             Payload::ExportSection(exports) => {
                 for export in exports {
                     let export = export?;
@@ -162,14 +179,14 @@ fn read_facts(wasm: &[u8]) -> Result<ModuleFacts, BinaryReaderError> {
                         facts.exports.push(export.name.to_owned());
                     }
                 }
-            },
+            }
             Payload::DataSection(segments) => {
                 for segment in segments {
                     facts.data_bytes = facts.data_bytes.saturating_add(segment?.data.len());
                 }
-            },
+            }
             Payload::StartSection { .. } => facts.start_function = true,
-            _ => {},
+            _ => {}
         }
     }
     Ok(facts)

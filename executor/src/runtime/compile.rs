@@ -62,15 +62,20 @@ impl Runtime {
         call_core_version: impl FnOnce(&Runtime) -> Option<Vec<u8>>,
     ) -> Result<Self, RuntimeError> {
         let wasm = own_memory(blob.wasm())?;
-        let module = Module::new(&engine.wasmtime, &wasm)
-            .map_err(|error| RuntimeError::Compile { reason: format!("{error:#}") })?;
+        let module =
+            Module::new(&engine.wasmtime, &wasm).map_err(|error| RuntimeError::Compile {
+                reason: format!("{error:#}"),
+            })?;
         let (memory, memory_pages_initial) = find_memory(&module)?;
         let heap_base = find_heap_base(&module)?;
         let mut linker = Linker::new(&engine.wasmtime);
         let missing_host_functions = register::<H>(&mut linker, &module)?;
-        let instance_pre = linker
-            .instantiate_pre(&module)
-            .map_err(|error| RuntimeError::Compile { reason: format!("{error:#}") })?;
+        let instance_pre =
+            linker
+                .instantiate_pre(&module)
+                .map_err(|error| RuntimeError::Compile {
+                    reason: format!("{error:#}"),
+                })?;
         let mut runtime = Self {
             entry_points: entry_points(&module),
             instance_pre,
@@ -119,22 +124,28 @@ impl Runtime {
 }
 
 fn find_memory(module: &Module) -> Result<(ModuleExport, u32), RuntimeError> {
-    let missing =
-        || RuntimeError::MissingExport { name: MEMORY_EXPORT, expected: "a 32-bit memory" };
+    let missing = || RuntimeError::MissingExport {
+        name: MEMORY_EXPORT,
+        expected: "a 32-bit memory",
+    };
     let index = module.get_export_index(MEMORY_EXPORT).ok_or_else(missing)?;
     match module.get_export(MEMORY_EXPORT) {
         Some(ExternType::Memory(memory)) if !memory.is_64() => {
             let pages = u32::try_from(memory.minimum()).map_err(|_| missing())?;
             Ok((index, pages))
-        },
+        }
         _ => Err(missing()),
     }
 }
 
 fn find_heap_base(module: &Module) -> Result<ModuleExport, RuntimeError> {
-    let missing =
-        || RuntimeError::MissingExport { name: HEAP_BASE_EXPORT, expected: "a global of type i32" };
-    let index = module.get_export_index(HEAP_BASE_EXPORT).ok_or_else(missing)?;
+    let missing = || RuntimeError::MissingExport {
+        name: HEAP_BASE_EXPORT,
+        expected: "a global of type i32",
+    };
+    let index = module
+        .get_export_index(HEAP_BASE_EXPORT)
+        .ok_or_else(missing)?;
     match module.get_export(HEAP_BASE_EXPORT) {
         Some(ExternType::Global(global)) if matches!(global.content(), ValType::I32) => Ok(index),
         _ => Err(missing()),
@@ -146,7 +157,9 @@ fn entry_points(module: &Module) -> BTreeMap<String, Option<EntryPoint>> {
     module
         .exports()
         .filter_map(|export| {
-            let ExternType::Func(function) = export.ty() else { return None };
+            let ExternType::Func(function) = export.ty() else {
+                return None;
+            };
             let callable = function.params().all(|ty| matches!(ty, ValType::I32))
                 && function.params().len() == 2
                 && function.results().all(|ty| matches!(ty, ValType::I64))

@@ -48,7 +48,9 @@ impl Engine {
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         wasmtime::Engine::new(&wasmtime_config(config))
             .map(|wasmtime| Self { wasmtime })
-            .map_err(|error| EngineError { reason: format!("{error:#}") })
+            .map_err(|error| EngineError {
+                reason: format!("{error:#}"),
+            })
     }
 }
 

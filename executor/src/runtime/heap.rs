@@ -23,7 +23,9 @@ pub enum HeapPages {
 
 impl Default for HeapPages {
     fn default() -> Self {
-        Self::Static { extra: HEAP_PAGES_DEFAULT }
+        Self::Static {
+            extra: HEAP_PAGES_DEFAULT,
+        }
     }
 }
 
@@ -44,9 +46,11 @@ impl HeapPages {
     #[must_use]
     pub fn double(self) -> Self {
         match self {
-            Self::Static { extra } => Self::Static { extra: extra.saturating_mul(2) },
-            Self::Dynamic { maximum } => {
-                Self::Dynamic { maximum: maximum.map(|pages| pages.saturating_mul(2)) }
+            Self::Static { extra } => Self::Static {
+                extra: extra.saturating_mul(2),
+            },
+            Self::Dynamic { maximum } => Self::Dynamic {
+                maximum: maximum.map(|pages| pages.saturating_mul(2)),
             },
         }
     }
@@ -54,7 +58,9 @@ impl HeapPages {
     /// The limit of a memory whose module starts at `initial` pages.
     pub(crate) fn limit(self, initial: u32) -> HeapLimit {
         match self {
-            Self::Static { extra } => HeapLimit { pages_max: Some(initial.saturating_add(extra)) },
+            Self::Static { extra } => HeapLimit {
+                pages_max: Some(initial.saturating_add(extra)),
+            },
             Self::Dynamic { maximum } => HeapLimit { pages_max: maximum },
         }
     }
@@ -74,13 +80,19 @@ mod tests {
 
     #[test]
     fn doubling_and_limits() {
-        assert_eq!(HeapPages::Static { extra: 3 }.double(), HeapPages::Static { extra: 6 });
+        assert_eq!(
+            HeapPages::Static { extra: 3 }.double(),
+            HeapPages::Static { extra: 6 }
+        );
         assert_eq!(HeapPages::Static { extra: 3 }.limit(20).pages_max, Some(23));
         let unlimited = HeapPages::Dynamic { maximum: None };
         assert_eq!(unlimited.double(), unlimited);
         assert_eq!(unlimited.limit(20).pages_max, None);
         let bounded = HeapPages::Dynamic { maximum: Some(40) };
         assert_eq!(bounded.double().limit(20).pages_max, Some(80));
-        assert_eq!((bounded.extra(), HeapPages::Static { extra: 3 }.extra()), (0, 3));
+        assert_eq!(
+            (bounded.extra(), HeapPages::Static { extra: 3 }.extra()),
+            (0, 3)
+        );
     }
 }

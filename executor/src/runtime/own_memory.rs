@@ -45,7 +45,10 @@ struct Pending {
 
 fn rewrite(wasm: &[u8]) -> Result<Vec<u8>, Rewrite> {
     let mut module = Module::new();
-    let mut pending = Pending { memory: None, export: None };
+    let mut pending = Pending {
+        memory: None,
+        export: None,
+    };
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
         if let Some((id, _)) = payload.as_section() {
@@ -60,29 +63,32 @@ fn rewrite(wasm: &[u8]) -> Result<Vec<u8>, Rewrite> {
                         TypeRef::Memory(memory) => {
                             pending.memory = Some(without_maximum(memory.initial));
                             pending.export = Some(import.name.to_owned());
-                        },
+                        }
                         _ => RoundtripReencoder
                             .parse_import(&mut kept, import)
                             .map_err(|error| Rewrite::Encode(error.to_string()))?,
                     }
                 }
                 module.section(&kept);
-            },
+            }
             Payload::MemorySection(memories) => {
                 let mut section = MemorySection::new();
                 for memory in memories.clone() {
                     section.memory(without_maximum(memory?.initial));
                 }
                 module.section(&section);
-            },
+            }
             Payload::ExportSection(exports) => {
                 module.section(&pending.exports(exports.clone())?);
-            },
+            }
             other => {
                 if let Some((id, range)) = other.as_section() {
-                    module.section(&RawSection { id, data: &wasm[range] });
+                    module.section(&RawSection {
+                        id,
+                        data: &wasm[range],
+                    });
                 }
-            },
+            }
         }
     }
     pending.insert_before(u8::MAX, &mut module);
@@ -158,7 +164,9 @@ mod tests {
 
     fn rewritten(text: &str) -> String {
         let wasm = own_memory(&wat::parse_str(text).unwrap()).unwrap_or_else(|e| panic!("{e}"));
-        super::super::GuestProfile::Substrate.validate(&wasm).unwrap();
+        super::super::GuestProfile::Substrate
+            .validate(&wasm)
+            .unwrap();
         wasmprinter::print_bytes(wasm).unwrap()
     }
 

@@ -37,7 +37,7 @@ impl GuestProfile {
                     | WasmFeatures::REFERENCE_TYPES
                     | WasmFeatures::SIMD
                     | WasmFeatures::GC_TYPES
-            },
+            }
         }
     }
 
@@ -47,14 +47,17 @@ impl GuestProfile {
     /// [`RuntimeError::Invalid`] with the validator's message and the byte offset.
     pub fn validate(self, wasm: &[u8]) -> Result<(), RuntimeError> {
         if !wasm.starts_with(b"\0asm") {
-            return Err(RuntimeError::NotWasm { prefix: wasm.iter().take(8).copied().collect() });
+            return Err(RuntimeError::NotWasm {
+                prefix: wasm.iter().take(8).copied().collect(),
+            });
         }
-        Validator::new_with_features(self.features()).validate_all(wasm).map(drop).map_err(
-            |error| RuntimeError::Invalid {
+        Validator::new_with_features(self.features())
+            .validate_all(wasm)
+            .map(drop)
+            .map_err(|error| RuntimeError::Invalid {
                 offset: error.offset(),
                 reason: error.message().to_owned(),
-            },
-        )
+            })
     }
 
     /// Turns the engine's switches to this profile.

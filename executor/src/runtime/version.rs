@@ -26,7 +26,9 @@ pub(super) fn from_sections(
     version: Option<&[u8]>,
     apis: Option<&[u8]>,
 ) -> Result<Option<RuntimeVersion>, RuntimeError> {
-    let Some(mut version) = version else { return Ok(None) };
+    let Some(mut version) = version else {
+        return Ok(None);
+    };
     let apis = apis.map(decode_apis).transpose()?;
     // The section's own `apis` are empty, so how much of it there is to read must come from the
     // version of the `Core` API in the other section.
@@ -46,7 +48,9 @@ pub(super) fn from_call(mut output: &[u8]) -> Result<RuntimeVersion, RuntimeErro
 }
 
 pub(super) fn unreadable(reason: &str) -> RuntimeError {
-    RuntimeError::Version { reason: reason.to_owned() }
+    RuntimeError::Version {
+        reason: reason.to_owned(),
+    }
 }
 
 fn decode_apis(section: &[u8]) -> Result<ApisVec, RuntimeError> {
@@ -89,8 +93,13 @@ mod tests {
     #[test]
     fn sections_are_read_together() {
         let apis = (CORE_API, 5u32).encode();
-        let decoded = from_sections(Some(&version().encode()), Some(&apis)).unwrap().unwrap();
-        assert_eq!((decoded.transaction_version, decoded.system_version), (3, 1));
+        let decoded = from_sections(Some(&version().encode()), Some(&apis))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (decoded.transaction_version, decoded.system_version),
+            (3, 1)
+        );
         assert_eq!(decoded.api_version(&CORE_API), Some(5));
     }
 

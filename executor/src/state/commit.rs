@@ -31,38 +31,87 @@ pub struct BlockRecord {
     pub receipts: Vec<u8>,
 }
 
+/// A whole state with its tries, ready to be imported into an empty database.
+pub struct PreparedState {
+    state_root: H256,
+    nodes: BackendTransaction<Blake2Hasher>,
+    writes: WriteSet,
+}
+
+impl std::fmt::Debug for PreparedState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PreparedState")
+            .field("state_root", &self.state_root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PreparedState {
+    /// Root of the state.
+    pub fn state_root(&self) -> H256 {
+        self.state_root
+    }
+}
+
 impl Database {
-    /// Imports a whole state as that of block `number` with hash `hash`, and returns its head. The
-    /// tries are built with `state_version`.
+    /// Builds the tries of a whole state, without writing anything.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading the database failed.
+    pub fn prepare_state(
+        &self,
+        storage: &Storage,
+        state_version: StateVersion,
+    ) -> Result<PreparedState, StateError> {
+        let view = self.empty_view();
+        let children = storage.children_default.values();
+        let (state_root, nodes) = view.full_storage_root(
+            storage
+                .top
+                .iter()
+                .map(|(key, value)| (key.as_slice(), Some(value.as_slice()))),
+            children.map(|child| {
+                let entries = child.data.iter();
+                (
+                    &child.child_info,
+                    entries.map(|(k, v)| (k.as_slice(), Some(v.as_slice()))),
+                )
+            }),
+            state_version,
+        );
+        view.check()?;
+        Ok(PreparedState {
+            state_root,
+            nodes,
+            writes: all_writes(storage, &view, state_version),
+        })
+    }
+
+    /// Makes `state` that of block `number` with hash `hash`, in one atomic write.
     ///
     /// # Errors
     /// [`CommitError::NotEmpty`] when the database holds a chain; nothing is written then.
     pub fn import_state(
         &self,
-        storage: &Storage,
-        state_version: StateVersion,
+        state: PreparedState,
         number: u64,
-        hash: impl FnOnce(H256) -> H256,
+        hash: H256,
     ) -> Result<Head, CommitError> {
         let _commits = self.lock_commits();
         if let Some(head) = self.head()? {
-            return Err(CommitError::NotEmpty { number: head.number });
+            return Err(CommitError::NotEmpty {
+                number: head.number,
+            });
         }
-        let view = self.empty_view();
-        let children = storage.children_default.values();
-        let (state_root, nodes) = view.full_storage_root(
-            storage.top.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice()))),
-            children.map(|child| {
-                let entries = child.data.iter();
-                (&child.child_info, entries.map(|(k, v)| (k.as_slice(), Some(v.as_slice()))))
-            }),
-            state_version,
-        );
-        view.check()?;
-        let head = Head { number, hash: hash(state_root), state_root };
+        let head = Head {
+            number,
+            hash,
+            state_root: state.state_root,
+        };
         let mut batch = WriteBatch::default();
-        self.put_nodes(&mut batch, nodes);
-        self.put_writes(&mut batch, &all_writes(storage, &view, state_version));
+        self.put_nodes(&mut batch, state.nodes);
+        self.put_writes(&mut batch, &state.writes);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write(batch)?;
         Ok(head)
@@ -84,16 +133,26 @@ impl Database {
         let _commits = self.lock_commits();
         let found = self.head()?.ok_or(StateError::NoHead)?;
         if found != *parent {
-            return Err(CommitError::StaleParent { expected: parent.hash, found: found.hash });
+            return Err(CommitError::StaleParent {
+                expected: parent.hash,
+                found: found.hash,
+            });
         }
-        let head =
-            Head { number: block.number, hash: block.hash, state_root: changes.state_root };
+        let head = Head {
+            number: block.number,
+            hash: block.hash,
+            state_root: changes.state_root,
+        };
         let mut batch = WriteBatch::default();
         self.put_writes(&mut batch, &changes.writes);
         self.put_nodes(&mut batch, changes.nodes);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();
         batch.put_cf(self.column(CF_BLOCKS), number_key(block.number), stored);
-        batch.put_cf(self.column(CF_RECEIPTS), number_key(block.number), &block.receipts);
+        batch.put_cf(
+            self.column(CF_RECEIPTS),
+            number_key(block.number),
+            &block.receipts,
+        );
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write(batch)?;
         Ok(head)
@@ -110,8 +169,16 @@ impl Database {
         else {
             return Ok(None);
         };
-        let receipts = self.bytes(CF_RECEIPTS, &number_key(number))?.unwrap_or_default();
-        Ok(Some(BlockRecord { number, hash, header, extrinsics, receipts }))
+        let receipts = self
+            .bytes(CF_RECEIPTS, &number_key(number))?
+            .unwrap_or_default();
+        Ok(Some(BlockRecord {
+            number,
+            hash,
+            header,
+            extrinsics,
+            receipts,
+        }))
     }
 
     fn put_writes(&self, batch: &mut WriteBatch, writes: &WriteSet) {
@@ -149,12 +216,18 @@ fn all_writes(
     let some = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), Some(value.clone()));
     let mut top: std::collections::BTreeMap<_, _> = storage.top.iter().map(some).collect();
     for (child, contents) in &storage.children_default {
-        let entries = contents.data.iter().map(|(k, v)| (k.as_slice(), Some(v.as_slice())));
+        let entries = contents
+            .data
+            .iter()
+            .map(|(k, v)| (k.as_slice(), Some(v.as_slice())));
         let (root, is_empty, _) =
             empty.child_storage_root(&contents.child_info, entries, state_version);
         let key = contents.child_info.prefixed_storage_key().into_inner();
         top.insert(key, (!is_empty).then(|| root.as_bytes().to_vec()));
-        writes.insert(Some(child.clone()), contents.data.iter().map(some).collect());
+        writes.insert(
+            Some(child.clone()),
+            contents.data.iter().map(some).collect(),
+        );
     }
     writes.insert(None, top);
     writes

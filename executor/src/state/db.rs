@@ -11,8 +11,10 @@ use std::{
 };
 
 use codec::{Decode, DecodeAll};
-use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options,
-    WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
+    WriteOptions,
+};
 
 use super::{
     Head, OpenError, StateError, StateView,
@@ -73,9 +75,17 @@ impl Database {
         }
         let rocksdb = DB::open_cf_descriptors(&options(new), path, columns())
             .map_err(|source| open_error(path, source))?;
-        let database =
-            Self { rocksdb, path: path.to_owned(), durability, commit: Mutex::new(()) };
-        if new { database.write_format()? } else { database.check_format()? }
+        let database = Self {
+            rocksdb,
+            path: path.to_owned(),
+            durability,
+            commit: Mutex::new(()),
+        };
+        if new {
+            database.write_format()?
+        } else {
+            database.check_format()?
+        }
         database.head()?;
         Ok(database)
     }
@@ -101,13 +111,21 @@ impl Database {
     pub fn view(&self) -> Result<StateView<'_>, StateError> {
         let snapshot = self.rocksdb.snapshot();
         let head = decode_head(snapshot.get_cf(self.column(CF_META), META_HEAD)?)?;
-        Ok(StateView::new(self, snapshot, head.ok_or(StateError::NoHead)?))
+        Ok(StateView::new(
+            self,
+            snapshot,
+            head.ok_or(StateError::NoHead)?,
+        ))
     }
 
     /// A view of the empty state, for importing a genesis.
     pub(super) fn empty_view(&self) -> StateView<'_> {
         let state_root = sp_trie::empty_trie_root::<sp_trie::LayoutV1<sp_core::Blake2Hasher>>();
-        let head = Head { number: 0, hash: Default::default(), state_root };
+        let head = Head {
+            number: 0,
+            hash: Default::default(),
+            state_root,
+        };
         StateView::new(self, self.rocksdb.snapshot(), head)
     }
 
@@ -129,7 +147,10 @@ impl Database {
         match self.bytes(column, key)? {
             Some(bytes) => T::decode_all(&mut bytes.as_slice())
                 .map(Some)
-                .map_err(|error| StateError::Damaged { record: column, reason: error.to_string() }),
+                .map_err(|error| StateError::Damaged {
+                    record: column,
+                    reason: error.to_string(),
+                }),
             None => Ok(None),
         }
     }
@@ -148,7 +169,9 @@ impl Database {
 
     /// A column family; all of them were opened with the database.
     pub(super) fn column(&self, name: &'static str) -> &rocksdb::ColumnFamily {
-        self.rocksdb.cf_handle(name).expect("every column family is opened with the database")
+        self.rocksdb
+            .cf_handle(name)
+            .expect("every column family is opened with the database")
     }
 
     fn write_format(&self) -> Result<(), OpenError> {
@@ -158,8 +181,10 @@ impl Database {
     }
 
     fn check_format(&self) -> Result<(), OpenError> {
-        let record =
-            self.rocksdb.get_cf(self.column(CF_META), META_FORMAT).map_err(StateError::from)?;
+        let record = self
+            .rocksdb
+            .get_cf(self.column(CF_META), META_FORMAT)
+            .map_err(StateError::from)?;
         match record.as_deref().and_then(parse_format_record) {
             Some(FORMAT_VERSION) => Ok(()),
             Some(found) => Err(OpenError::Format {
@@ -178,17 +203,26 @@ impl Database {
 fn decode_head(record: Option<Vec<u8>>) -> Result<Option<Head>, StateError> {
     record
         .map(|bytes| {
-            Head::decode_all(&mut bytes.as_slice())
-                .map_err(|error| StateError::Damaged { record: "head", reason: error.to_string() })
+            Head::decode_all(&mut bytes.as_slice()).map_err(|error| StateError::Damaged {
+                record: "head",
+                reason: error.to_string(),
+            })
         })
         .transpose()
 }
 
 /// Makes sure the folder exists; true when it is empty, so that a database is to be made.
 fn prepare_folder(path: &Path) -> Result<bool, OpenError> {
-    let folder = |source| OpenError::Folder { path: path.to_owned(), source };
+    let folder = |source| OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    };
     fs::create_dir_all(path).map_err(folder)?;
-    let first = fs::read_dir(path).map_err(folder)?.next().transpose().map_err(folder)?;
+    let first = fs::read_dir(path)
+        .map_err(folder)?
+        .next()
+        .transpose()
+        .map_err(folder)?;
     match first {
         None => Ok(true),
         Some(_) if path.join(ROCKSDB_MARKER).exists() => Ok(false),
@@ -200,15 +234,18 @@ fn prepare_folder(path: &Path) -> Result<bool, OpenError> {
 }
 
 fn check_columns(path: &Path) -> Result<(), OpenError> {
-    let found = DB::list_cf(&Options::default(), path)
-        .map_err(|source| open_error(path, source))?;
+    let found =
+        DB::list_cf(&Options::default(), path).map_err(|source| open_error(path, source))?;
     let expected = |name: &String| name == CF_DEFAULT || COLUMNS.contains(&name.as_str());
     if found.iter().all(expected) && found.len() == COLUMNS.len() + 1 {
         return Ok(());
     }
     Err(OpenError::Foreign {
         path: path.to_owned(),
-        found: format!("a RocksDB database with column families {}", found.join(", ")),
+        found: format!(
+            "a RocksDB database with column families {}",
+            found.join(", ")
+        ),
     })
 }
 

@@ -62,7 +62,10 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     ///
     /// # Errors
     /// [`StateError`] when reading state failed while the guest ran; its result is void then.
-    pub fn run<R>(&mut self, guest: impl FnOnce(&mut dyn Externalities) -> R) -> Result<R, StateError> {
+    pub fn run<R>(
+        &mut self,
+        guest: impl FnOnce(&mut dyn Externalities) -> R,
+    ) -> Result<R, StateError> {
         self.overlay.enter_runtime().expect(LOCKSTEP);
         let mut ext = Ext::new(&mut self.overlay, self.state, Some(&mut self.extensions));
         let result = guest(&mut ext);
@@ -94,7 +97,8 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
 
     fn keep_index_operations(&mut self) {
         let operations = self.overlay.transaction_index_ops();
-        self.index_kept.extend_from_slice(&operations[self.index_seen..]);
+        self.index_kept
+            .extend_from_slice(&operations[self.index_seen..]);
         self.index_seen = operations.len();
     }
 
@@ -149,8 +153,8 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         self.overlay
             .children_mut()
             .map(|(changes, child)| {
-                let delta = changes
-                    .map(|(key, value)| (key.as_slice(), value.value().map(Vec::as_slice)));
+                let delta =
+                    changes.map(|(key, value)| (key.as_slice(), value.value().map(Vec::as_slice)));
                 let (root, empty, _) = state.child_storage_root(child, delta, state_version);
                 (prefixed(child), (!empty).then(|| root.as_bytes().to_vec()))
             })

@@ -6,8 +6,8 @@ use sp_core::{
     storage::{ChildInfo, StateVersion, Storage},
 };
 use sp_state_machine::{
-    Backend, BackendTransaction, InMemoryBackend, IterArgs, StorageIterator, StorageKey,
-    StateMachineStats, StorageValue, UsageInfo,
+    Backend, BackendTransaction, InMemoryBackend, IterArgs, StateMachineStats, StorageIterator,
+    StorageKey, StorageValue, UsageInfo,
 };
 use sp_trie::MerkleValue;
 
@@ -22,7 +22,9 @@ pub struct MemoryState {
 impl MemoryState {
     /// The state with the contents of `storage`, hashed with tries of `state_version`.
     pub fn new(storage: Storage, state_version: StateVersion) -> Self {
-        Self { backend: (storage, state_version).into() }
+        Self {
+            backend: (storage, state_version).into(),
+        }
     }
 
     /// Root of the state.
@@ -56,7 +58,9 @@ impl StorageIterator<Blake2Hasher> for MemoryIter {
         &mut self,
         state: &MemoryState,
     ) -> Option<Result<(StorageKey, StorageValue), StateError>> {
-        self.0.next_pair(&state.backend).map(|pair| pair.map_err(trie))
+        self.0
+            .next_pair(&state.backend)
+            .map(|pair| pair.map_err(trie))
     }
 
     fn was_complete(&self) -> bool {
@@ -91,7 +95,9 @@ impl Backend<Blake2Hasher> for MemoryState {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<MerkleValue<H256>>, StateError> {
-        self.backend.child_closest_merkle_value(child_info, key).map_err(trie)
+        self.backend
+            .child_closest_merkle_value(child_info, key)
+            .map_err(trie)
     }
 
     fn child_storage(
@@ -107,7 +113,9 @@ impl Backend<Blake2Hasher> for MemoryState {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<H256>, StateError> {
-        self.backend.child_storage_hash(child_info, key).map_err(trie)
+        self.backend
+            .child_storage_hash(child_info, key)
+            .map_err(trie)
     }
 
     fn next_storage_key(&self, key: &[u8]) -> Result<Option<StorageKey>, StateError> {
@@ -119,7 +127,9 @@ impl Backend<Blake2Hasher> for MemoryState {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageKey>, StateError> {
-        self.backend.next_child_storage_key(child_info, key).map_err(trie)
+        self.backend
+            .next_child_storage_key(child_info, key)
+            .map_err(trie)
     }
 
     fn storage_root<'a>(
@@ -136,7 +146,8 @@ impl Backend<Blake2Hasher> for MemoryState {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
-        self.backend.child_storage_root(child_info, delta, state_version)
+        self.backend
+            .child_storage_root(child_info, delta, state_version)
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<MemoryIter, StateError> {

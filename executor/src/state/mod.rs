@@ -20,7 +20,7 @@ mod schema;
 mod view;
 
 pub use changes::{BlockChanges, WriteSet};
-pub use commit::BlockRecord;
+pub use commit::{BlockRecord, PreparedState};
 pub use db::{Database, Durability};
 pub use error::{CommitError, OpenError, StateError};
 pub use layers::BlockLayers;

@@ -53,7 +53,9 @@ pub(super) struct FlatSpace {
 
 impl FlatSpace {
     pub(super) fn top() -> Self {
-        Self { prefix: vec![TAG_TOP] }
+        Self {
+            prefix: vec![TAG_TOP],
+        }
     }
 
     pub(super) fn child(child: &[u8]) -> Self {

@@ -17,8 +17,8 @@ use sp_core::{
     storage::{ChildInfo, StateVersion, well_known_keys::is_child_storage_key},
 };
 use sp_state_machine::{
-    Backend, BackendTransaction, IterArgs, StorageIterator, StorageKey, StorageValue, TrieBackend,
-    StateMachineStats, TrieBackendBuilder, UsageInfo,
+    Backend, BackendTransaction, IterArgs, StateMachineStats, StorageIterator, StorageKey,
+    StorageValue, TrieBackend, TrieBackendBuilder, UsageInfo,
 };
 use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
@@ -39,7 +39,10 @@ pub struct StateView<'db> {
 
 impl std::fmt::Debug for StateView<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("StateView").field("head", &self.head).finish_non_exhaustive()
+        formatter
+            .debug_struct("StateView")
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +81,11 @@ impl<'db> StateView<'db> {
 
     fn get(&self, space: &FlatSpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let column = self.database.column(CF_FLAT);
-        self.noted(self.snapshot.get_cf(column, space.key(key)).map_err(StateError::from))
+        self.noted(
+            self.snapshot
+                .get_cf(column, space.key(key))
+                .map_err(StateError::from),
+        )
     }
 
     fn exists(&self, space: &FlatSpace, key: &[u8]) -> Result<bool, StateError> {
@@ -100,7 +107,9 @@ impl<'db> StateView<'db> {
         let mut found = VecDeque::new();
         for entry in self.snapshot.iterator_cf(column, mode).take(count) {
             let (database_key, value) = self.noted(entry.map_err(StateError::from))?;
-            let Some(key) = space.strip(&database_key) else { break };
+            let Some(key) = space.strip(&database_key) else {
+                break;
+            };
             found.push_back((key.to_vec(), value.into_vec()));
         }
         Ok(found)
@@ -150,7 +159,10 @@ impl BlockState for StateView<'_> {
     }
 
     fn last_root_delta(&self) -> Option<DeltaSize> {
-        *self.last_delta.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .last_delta
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,10 +179,7 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         Ok(self.storage(key)?.map(|value| Blake2Hasher::hash(&value)))
     }
 
-    fn closest_merkle_value(
-        &self,
-        key: &[u8],
-    ) -> Result<Option<MerkleValue<H256>>, StateError> {
+    fn closest_merkle_value(&self, key: &[u8]) -> Result<Option<MerkleValue<H256>>, StateError> {
         let value = self.trie().closest_merkle_value(key);
         self.noted(value.map_err(|reason| StateError::Trie { reason }))
     }
@@ -197,18 +206,16 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<H256>, StateError> {
-        Ok(self.child_storage(child_info, key)?.map(|value| Blake2Hasher::hash(&value)))
+        Ok(self
+            .child_storage(child_info, key)?
+            .map(|value| Blake2Hasher::hash(&value)))
     }
 
     fn exists_storage(&self, key: &[u8]) -> Result<bool, StateError> {
         self.exists(&FlatSpace::top(), key)
     }
 
-    fn exists_child_storage(
-        &self,
-        child_info: &ChildInfo,
-        key: &[u8],
-    ) -> Result<bool, StateError> {
+    fn exists_child_storage(&self, child_info: &ChildInfo, key: &[u8]) -> Result<bool, StateError> {
         self.exists(&FlatSpace::child(child_info.storage_key()), key)
     }
 
@@ -232,7 +239,10 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         let mut size = DeltaSize::default();
         let counted = delta.inspect(|(key, value)| size.add(key, *value));
         let root = self.trie().storage_root(counted, state_version);
-        *self.last_delta.lock().unwrap_or_else(PoisonError::into_inner) = Some(size);
+        *self
+            .last_delta
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(size);
         root
     }
 
@@ -242,7 +252,8 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
-        self.trie().child_storage_root(child_info, delta, state_version)
+        self.trie()
+            .child_storage_root(child_info, delta, state_version)
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<FlatIter<'db>, StateError> {
@@ -310,7 +321,10 @@ impl FlatIter<'_> {
             }
             // A short batch was the last one.
             if self.batch.len() == self.scan {
-                self.next = self.batch.back().map(|(key, _)| [key, [0].as_slice()].concat());
+                self.next = self
+                    .batch
+                    .back()
+                    .map(|(key, _)| [key, [0].as_slice()].concat());
             }
             self.scan = (self.scan * 2).min(SCAN_MAX);
         }

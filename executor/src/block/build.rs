@@ -1,0 +1,230 @@
+//! The building policy: whatever does not belong into the block is rolled back, left out and
+//! reported, and the block goes on. Only a failing mandatory extrinsic, or a fault in initialize or
+//! finalize, abandons the block.
+
+use codec::Encode;
+use slackwater_host_functions::HostFunctions;
+use sp_core::H256;
+use sp_externalities::Extensions;
+use sp_runtime::{DigestItem, generic::Digest};
+use thiserror::Error;
+
+use super::{
+    Block, BlockExecution, BlockReceipts, ExecutionError, ExtrinsicOutcome, ExtrinsicReceipt,
+    Header, Included, InclusionMode, Invalidity,
+};
+use crate::{
+    instance::Trap,
+    runtime::CallContext,
+    state::{BlockChanges, BlockRecord, BlockState, Head},
+    wasm_executor::WasmExecutor,
+};
+
+/// What became of one extrinsic offered to a builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// It is in the block, at this position.
+    Included {
+        /// Position in the body.
+        index: u32,
+        /// How its call ended.
+        result: Included,
+    },
+    /// It is not, and nothing of it is left.
+    LeftOut(LeftOut),
+}
+
+/// Why an extrinsic was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// The runtime refused it.
+    Invalid(Invalidity),
+    /// The guest faulted.
+    Trapped(Trap),
+    /// The guest ran out of native stack. Another machine might have had enough; leaving it out
+    /// is safe on all of them.
+    NativeStack,
+    /// The runtime takes only inherents in this block.
+    OnlyInherents,
+}
+
+impl Offered {
+    /// The name used in reports and fixtures.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Included { result, .. } => result.name(),
+            Self::LeftOut(LeftOut::Invalid(_)) => "invalid",
+            Self::LeftOut(LeftOut::Trapped(_)) => "trap",
+            Self::LeftOut(LeftOut::NativeStack) => "native_stack",
+            Self::LeftOut(LeftOut::OnlyInherents) => "only_inherents",
+        }
+    }
+}
+
+/// Why a block could not be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The guest faulted in initialize or finalize.
+    #[error("the runtime faulted in {phase}: {trap}")]
+    Trapped {
+        /// `initialize` or `finalize`.
+        phase: &'static str,
+        /// The fault.
+        trap: Trap,
+    },
+    /// A mandatory extrinsic failed; the block must be abandoned.
+    #[error("mandatory extrinsic {index} failed")]
+    MandatoryFailed {
+        /// The position it would have had.
+        index: u32,
+    },
+    /// The machine failed, not the block.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+}
+
+/// A finished block.
+#[derive(Debug)]
+pub struct BuiltBlock {
+    /// The block, not sealed.
+    pub block: Block,
+    /// Receipts of its extrinsics.
+    pub receipts: BlockReceipts,
+    /// Its effects.
+    pub changes: BlockChanges,
+}
+
+impl BuiltBlock {
+    /// What the database stores of it.
+    pub fn record(&self) -> BlockRecord {
+        BlockRecord {
+            number: self.block.header.number,
+            hash: self.block.hash(),
+            header: self.block.header.encode(),
+            extrinsics: self.block.extrinsics.clone(),
+            receipts: self.receipts.encode(),
+        }
+    }
+}
+
+/// Builds one block on a state.
+#[derive(Debug)]
+pub struct BlockBuilder<'s, S, H> {
+    execution: BlockExecution<'s, S, H>,
+    mode: InclusionMode,
+    extrinsics: Vec<Vec<u8>>,
+    receipts: Vec<ExtrinsicReceipt>,
+}
+
+impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
+    /// Begins a block after `parent`, whose state is `state`. `digest` holds the pre-runtime items
+    /// of the consensus engine.
+    ///
+    /// # Errors
+    /// [`BuildError::Trapped`] when the runtime faults in initialize.
+    pub fn new(
+        executor: &WasmExecutor<H>,
+        state: &'s S,
+        parent: &Head,
+        digest: Vec<DigestItem>,
+        extensions: Extensions,
+    ) -> Result<Self, BuildError> {
+        let mut execution = BlockExecution::new(executor, state, CallContext::Build, extensions)?;
+        let header = Header {
+            parent_hash: parent.hash,
+            number: parent.number + 1,
+            state_root: H256::zero(),
+            extrinsics_root: H256::zero(),
+            digest: Digest { logs: digest },
+        };
+        let mode = execution
+            .initialize(&header)?
+            .map_err(|trap| BuildError::Trapped {
+                phase: "initialize",
+                trap,
+            })?;
+        Ok(Self {
+            execution,
+            mode,
+            extrinsics: Vec::new(),
+            receipts: Vec::new(),
+        })
+    }
+
+    /// What the runtime lets into this block.
+    pub fn mode(&self) -> InclusionMode {
+        self.mode
+    }
+
+    /// Offers a transaction: SCALE with length prefix.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the block must be abandoned then.
+    pub fn push(&mut self, extrinsic: &[u8]) -> Result<Offered, BuildError> {
+        match self.mode {
+            InclusionMode::AllExtrinsics => self.push_inherent(extrinsic),
+            InclusionMode::OnlyInherents => Ok(Offered::LeftOut(LeftOut::OnlyInherents)),
+        }
+    }
+
+    /// Offers an inherent, which every mode lets in.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the block must be abandoned then.
+    pub fn push_inherent(&mut self, extrinsic: &[u8]) -> Result<Offered, BuildError> {
+        // A body of more than 2^32 extrinsics does not fit in memory.
+        let index = u32::try_from(self.extrinsics.len()).unwrap_or(u32::MAX);
+        let outcome = match self.execution.apply(extrinsic) {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_native_stack() => {
+                return Ok(Offered::LeftOut(LeftOut::NativeStack));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match outcome {
+            ExtrinsicOutcome::Invalid(Invalidity::BadMandatory) => {
+                Err(BuildError::MandatoryFailed { index })
+            }
+            ExtrinsicOutcome::Invalid(reason) => Ok(Offered::LeftOut(LeftOut::Invalid(reason))),
+            ExtrinsicOutcome::Trapped(trap) => Ok(Offered::LeftOut(LeftOut::Trapped(trap))),
+            ExtrinsicOutcome::Applied => Ok(self.include(index, extrinsic, Included::Applied)),
+            ExtrinsicOutcome::DispatchError { error } => {
+                Ok(self.include(index, extrinsic, Included::DispatchError(error)))
+            }
+        }
+    }
+
+    fn include(&mut self, index: u32, extrinsic: &[u8], result: Included) -> Offered {
+        self.extrinsics.push(extrinsic.to_vec());
+        self.receipts.push(ExtrinsicReceipt {
+            index,
+            result: result.clone(),
+        });
+        Offered::Included { index, result }
+    }
+
+    /// Ends the block.
+    ///
+    /// # Errors
+    /// [`BuildError::Trapped`] when the runtime faults in finalize.
+    pub fn finish(mut self) -> Result<BuiltBlock, BuildError> {
+        let header = self
+            .execution
+            .finalize()?
+            .map_err(|trap| BuildError::Trapped {
+                phase: "finalize",
+                trap,
+            })?;
+        let changes = self.execution.finish()?;
+        Ok(BuiltBlock {
+            block: Block {
+                header,
+                extrinsics: self.extrinsics,
+            },
+            receipts: BlockReceipts::split(self.receipts),
+            changes,
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! The phases of a block: initialize, apply each extrinsic, finalize. Every call runs in an
+//! instance of its own; all that lives between calls is storage.
+//!
+//! Invariant: between calls no layer is open but the block's own, and what a rolled back extrinsic
+//! did is gone. Policy is not decided here: see [`super::build`] and [`super::replay`].
+
+use std::sync::Arc;
+
+use codec::{DecodeAll, Encode};
+use slackwater_host_functions::HostFunctions;
+use sp_core::traits::ReadRuntimeVersionExt;
+use sp_externalities::Extensions;
+
+use super::{ExecutionError, ExtrinsicOutcome, Header, code::load_runtime};
+use crate::{
+    instance::{CallOutcome, Trap, TrapKind},
+    runtime::{CallContext, HeapPages, Runtime},
+    state::{BlockChanges, BlockLayers, BlockState},
+    wasm_executor::WasmExecutor,
+};
+
+const INITIALIZE: &str = "Core_initialize_block";
+const APPLY: &str = "BlockBuilder_apply_extrinsic";
+const FINALIZE: &str = "BlockBuilder_finalize_block";
+/// Spelling of [`FINALIZE`] before version 3 of the API.
+const FINALIZE_OLD: &str = "BlockBuilder_finalise_block";
+const EXECUTE: &str = "Core_execute_block";
+
+/// What a runtime lets into the block, as `Core_initialize_block` says since version 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InclusionMode {
+    /// Inherents and transactions.
+    AllExtrinsics,
+    /// Inherents only, because a migration needs the room.
+    OnlyInherents,
+}
+
+/// The result of a phase: its value, or the fault that ended it and with it the block.
+pub type Phase<T> = Result<T, Trap>;
+
+/// One block being executed on `state`.
+pub struct BlockExecution<'s, S, H> {
+    executor: WasmExecutor<H>,
+    runtime: Arc<Runtime>,
+    heap: HeapPages,
+    layers: BlockLayers<'s, S>,
+}
+
+impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BlockExecution")
+            .field("runtime", &self.runtime)
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
+    /// Loads the runtime of `state`. `extensions` are what host functions find beside the storage;
+    /// reading the version of other code is added.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the runtime cannot be loaded.
+    pub fn new(
+        executor: &WasmExecutor<H>,
+        state: &'s S,
+        context: CallContext,
+        mut extensions: Extensions,
+    ) -> Result<Self, ExecutionError> {
+        let (runtime, heap) = load_runtime(executor, state, context)?;
+        extensions.register(ReadRuntimeVersionExt::new(executor.clone()));
+        let layers = BlockLayers::new(state, extensions);
+        Ok(Self {
+            executor: executor.clone(),
+            runtime,
+            heap,
+            layers,
+        })
+    }
+
+    /// The runtime the block runs.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Begins the block described by `header`.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome.
+    pub fn initialize(&mut self, header: &Header) -> Result<Phase<InclusionMode>, ExecutionError> {
+        let outcome = self.call(INITIALIZE, &header.encode())?;
+        Ok(decoded(INITIALIZE, outcome, |output| match output {
+            [] | [0] => Some(InclusionMode::AllExtrinsics),
+            [1] => Some(InclusionMode::OnlyInherents),
+            _ => None,
+        }))
+    }
+
+    /// Applies one extrinsic in a layer of its own, which is committed if the extrinsic is included
+    /// and rolled back otherwise.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
+    pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicOutcome, ExecutionError> {
+        self.layers.begin();
+        let outcome = self.call(APPLY, extrinsic).map(ExtrinsicOutcome::of_call);
+        match &outcome {
+            Ok(outcome) if outcome.is_included() => self.layers.commit(),
+            _ => self.layers.rollback(),
+        }
+        outcome
+    }
+
+    /// Ends the block and returns the header the runtime makes of it.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome.
+    pub fn finalize(&mut self) -> Result<Phase<Header>, ExecutionError> {
+        let old = !self.runtime.has_method(FINALIZE) && self.runtime.has_method(FINALIZE_OLD);
+        let method = if old { FINALIZE_OLD } else { FINALIZE };
+        let outcome = self.call(method, &[])?;
+        Ok(decoded(method, outcome, |mut output| {
+            Header::decode_all(&mut output).ok()
+        }))
+    }
+
+    /// Executes a whole encoded, unsealed block in one call, with all of the runtime's checks.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome.
+    pub fn execute_whole(&mut self, block: &[u8]) -> Result<Phase<()>, ExecutionError> {
+        let outcome = self.call(EXECUTE, block)?;
+        Ok(decoded(EXECUTE, outcome, |_| Some(())))
+    }
+
+    /// The changes made, with the new root.
+    ///
+    /// # Errors
+    /// [`ExecutionError::State`] when calculating the root failed.
+    pub fn finish(self) -> Result<BlockChanges, ExecutionError> {
+        let state_version = self.runtime.version().state_version();
+        Ok(self.layers.finish(state_version)?)
+    }
+
+    fn call(&mut self, method: &'static str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
+        let Self {
+            executor,
+            runtime,
+            heap,
+            layers,
+        } = self;
+        layers
+            .run(|ext| executor.call(runtime, ext, method, input, *heap))?
+            .map_err(|source| ExecutionError::Call { method, source })
+    }
+}
+
+fn decoded<T>(
+    method: &str,
+    outcome: CallOutcome,
+    decode: impl FnOnce(&[u8]) -> Option<T>,
+) -> Phase<T> {
+    match outcome {
+        CallOutcome::Returned(output) => decode(&output).ok_or_else(|| {
+            let message = format!("the answer of `{method}` does not decode");
+            Trap::new(TrapKind::UndecodableOutput, message)
+        }),
+        CallOutcome::Trapped(trap) => Err(trap),
+    }
+}

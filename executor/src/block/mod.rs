@@ -1,0 +1,39 @@
+//! Executing blocks. Knows states and guests by their public faces; knows neither RocksDB nor the
+//! engine.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`block`] | a block's bytes: header, seal, body |
+//! | [`outcome`] | what can become of one extrinsic, and how the guest says so |
+//! | [`receipt`] | what is recorded of included extrinsics: consensus data |
+//! | [`execution`] | the phases initialize, apply, finalize over one block's layers |
+//! | [`build`] | the building policy: what fails is left out |
+//! | [`replay`] | the replaying policy: what fails makes the block invalid |
+//! | [`divergence`] | where a replayed block departs from the chain's |
+//! | [`import`] | replaying onto a database, and committing |
+
+#[expect(
+    clippy::module_inception,
+    reason = "the room and the thing share their name"
+)]
+mod block;
+mod build;
+mod code;
+mod divergence;
+mod error;
+mod execution;
+mod import;
+mod outcome;
+mod receipt;
+mod replay;
+
+pub use block::{Block, BlockDecodeError, Header, genesis_hash};
+pub use build::{BlockBuilder, BuildError, BuiltBlock, LeftOut, Offered};
+pub use code::load_runtime;
+pub use divergence::{Cause, Divergence, Step, Value, WriteDifference};
+pub use error::ExecutionError;
+pub use execution::{BlockExecution, InclusionMode, Phase};
+pub use import::{ImportError, Imported, import_block, import_parent_state};
+pub use outcome::{ExtrinsicOutcome, Invalidity};
+pub use receipt::{BlockReceipts, ExtrinsicReceipt, Included, RECEIPTS_VERSION};
+pub use replay::{Executed, ExecutionPath, ReplayError, execute, execute_split, execute_whole};

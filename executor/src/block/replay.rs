@@ -1,0 +1,204 @@
+//! The replaying policy: the block is given, so anything that would be left out when building makes
+//! it invalid.
+//!
+//! Two paths lead to the same state. *Split* runs initialize, each extrinsic, and finalize, and
+//! tells what became of each extrinsic; *whole* runs `Core_execute_block`, which also makes the
+//! runtime's own checks, such as the position of inherents.
+
+use codec::Encode;
+use slackwater_host_functions::HostFunctions;
+use sp_externalities::Extensions;
+use thiserror::Error;
+
+use super::{
+    Block, BlockExecution, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
+    ExtrinsicReceipt, Included, Step, divergence::Cause,
+};
+use crate::{
+    runtime::CallContext,
+    state::{BlockChanges, BlockState},
+    wasm_executor::WasmExecutor,
+};
+
+/// How a block is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ExecutionPath {
+    /// Initialize, apply each extrinsic in an instance and a layer of its own, finalize.
+    #[default]
+    Split,
+    /// `Core_execute_block` in one instance.
+    Whole,
+}
+
+/// A block executed to its end. That it equals the chain's has been checked as far as the runtime
+/// tells: header, digest and both roots.
+#[derive(Debug)]
+pub struct Executed {
+    /// Receipts of the extrinsics.
+    pub receipts: BlockReceipts,
+    /// Its effects.
+    pub changes: BlockChanges,
+}
+
+/// Why a block was not replayed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The block is not valid on this state, or the state is not the one it was made on.
+    #[error(transparent)]
+    Diverged(Box<Divergence>),
+    /// The machine failed, not the block.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+}
+
+impl From<Divergence> for ReplayError {
+    fn from(divergence: Divergence) -> Self {
+        Self::Diverged(Box::new(divergence))
+    }
+}
+
+/// Executes `block` along `path` on the state of its parent.
+///
+/// # Errors
+/// See [`ReplayError`].
+pub fn execute<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    block: &Block,
+    path: ExecutionPath,
+    extensions: Extensions,
+) -> Result<Executed, ReplayError> {
+    match path {
+        ExecutionPath::Split => execute_split(executor, state, block, extensions),
+        ExecutionPath::Whole => execute_whole(executor, state, block, extensions),
+    }
+}
+
+/// Executes `block` extrinsic by extrinsic on the state of its parent.
+///
+/// # Errors
+/// [`ReplayError::Diverged`] naming the step that departs from the block, or
+/// [`ReplayError::Execution`].
+pub fn execute_split<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    block: &Block,
+    extensions: Extensions,
+) -> Result<Executed, ReplayError> {
+    let number = block.header.number;
+    let diverged = |step, cause| Divergence::new(number, step, cause);
+    let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions)?;
+    if let Err(trap) = execution.initialize(&block.header_initial())? {
+        return Err(diverged(Step::Initialize, Cause::Trapped(trap)).into());
+    }
+    let mut receipts = Vec::with_capacity(block.extrinsics.len());
+    for (index, extrinsic) in (0u32..).zip(&block.extrinsics) {
+        let outcome = execution.apply(extrinsic)?;
+        match Included::of_outcome(&outcome) {
+            Some(result) => receipts.push(ExtrinsicReceipt { index, result }),
+            None => return Err(diverged(Step::Extrinsic(index), refused(outcome)).into()),
+        }
+    }
+    let header = match execution.finalize()? {
+        Ok(header) => header,
+        Err(trap) => return Err(diverged(Step::Finalize, Cause::Trapped(trap)).into()),
+    };
+    let changes = execution.finish()?;
+    let expected = block.header_unsealed();
+    if let Some(cause) = Cause::of_headers(&expected, &header, changes.state_root) {
+        return Err(diverged(Step::Finalize, cause).with_changes(changes).into());
+    }
+    Ok(Executed {
+        receipts: BlockReceipts::split(receipts),
+        changes,
+    })
+}
+
+/// Executes `block` by one call of `Core_execute_block` on the state of its parent.
+///
+/// # Errors
+/// [`ReplayError::Diverged`] when the runtime faults, which is its only way to refuse a block, or
+/// when the root differs; [`ReplayError::Execution`].
+pub fn execute_whole<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    block: &Block,
+    extensions: Extensions,
+) -> Result<Executed, ReplayError> {
+    let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions)?;
+    let result = execution.execute_whole(&block.encode_unsealed())?;
+    let changes = execution.finish()?;
+    let diverged = |cause| Divergence::new(block.header.number, Step::ExecuteBlock, cause);
+    let expected = block.header.state_root;
+    match result {
+        Err(trap) => Err(diverged(Cause::Trapped(trap)).with_changes(changes).into()),
+        Ok(()) if changes.state_root != expected => {
+            let cause = Cause::StateRoot {
+                expected,
+                computed: changes.state_root,
+            };
+            Err(diverged(cause).with_changes(changes).into())
+        }
+        Ok(()) => Ok(Executed {
+            receipts: BlockReceipts::whole(),
+            changes,
+        }),
+    }
+}
+
+/// Why an extrinsic that is in the block does not belong there.
+fn refused(outcome: ExtrinsicOutcome) -> Cause {
+    match outcome {
+        ExtrinsicOutcome::Invalid(reason) => Cause::Refused(reason),
+        ExtrinsicOutcome::Trapped(trap) => Cause::Trapped(trap),
+        ExtrinsicOutcome::Applied | ExtrinsicOutcome::DispatchError { .. } => {
+            unreachable!("an included extrinsic is not refused")
+        }
+    }
+}
+
+impl Cause {
+    /// The first difference between the block's header and the one the runtime made.
+    fn of_headers(
+        expected: &super::Header,
+        computed: &super::Header,
+        state_root: sp_core::H256,
+    ) -> Option<Self> {
+        if expected.state_root != computed.state_root || expected.state_root != state_root {
+            // The root in the header was calculated inside the guest; a later change would show in
+            // the other one.
+            let computed = if computed.state_root == expected.state_root {
+                state_root
+            } else {
+                computed.state_root
+            };
+            return Some(Self::StateRoot {
+                expected: expected.state_root,
+                computed,
+            });
+        }
+        let fields = [
+            (
+                "extrinsics root",
+                expected.extrinsics_root.encode(),
+                computed.extrinsics_root.encode(),
+            ),
+            ("digest", expected.digest.encode(), computed.digest.encode()),
+            (
+                "parent hash",
+                expected.parent_hash.encode(),
+                computed.parent_hash.encode(),
+            ),
+            ("number", expected.number.encode(), computed.number.encode()),
+        ];
+        fields
+            .into_iter()
+            .find(|(_, expected, computed)| expected != computed)
+            .map(|(field, expected, computed)| Self::HeaderField {
+                field,
+                expected,
+                computed,
+            })
+    }
+}
