@@ -11,6 +11,7 @@ pub mod chain_spec;
 pub mod dir;
 pub mod error;
 pub mod expected_calls;
+pub mod guest;
 pub mod hexadecimal;
 
 mod cursor;
