@@ -1,0 +1,3 @@
+//! Benchmarks of Slackwater. One file per question asked, under `benches/`.
+
+#![forbid(unsafe_code)]

@@ -1,1 +1,66 @@
-fn main() {}
+//! `slackwater`: arguments in, progress and tables out. What it does is done by the executor and the
+//! fixture loaders; this crate has no logic of its own.
+//!
+//! Exit codes: 0 all good, 1 a block diverges from its chain, 2 bad input or a failing machine.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what this crate is for"
+)]
+
+mod args;
+mod call;
+mod error;
+mod inspect;
+mod output;
+mod replay;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Cli, Command},
+    error::CliError,
+};
+
+/// How a command ended, if it could do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Everything is as it should be.
+    Good,
+    /// At least one block diverges.
+    Diverged,
+}
+
+const EXIT_DIVERGED: u8 = 1;
+const EXIT_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    let cli = Cli::parse();
+    let json = cli.command.json();
+    match run(cli.command) {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Diverged) => ExitCode::from(EXIT_DIVERGED),
+        Err(CliError::Reported) => ExitCode::from(EXIT_ERROR),
+        Err(error) => {
+            if json {
+                println!("{}", serde_json::json!({ "error": error.to_string() }));
+            }
+            eprintln!("error: {error}");
+            ExitCode::from(EXIT_ERROR)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Verdict, CliError> {
+    match command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Replay(args) => replay::run(&args),
+    }
+}

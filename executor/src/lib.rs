@@ -8,6 +8,7 @@
 pub mod block;
 pub mod config;
 pub mod instance;
+mod query;
 pub mod runtime;
 pub mod state;
 mod wasm_executor;
@@ -15,6 +16,7 @@ mod wasm_executor;
 pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};
 pub use config::ExecutorConfig;
 pub use instance::{CallError, CallOutcome, Trap, TrapKind};
+pub use query::{StateCall, call_on_state};
 pub use runtime::{CallContext, GuestProfile, HeapPages, Runtime, RuntimeBlob, RuntimeError};
 pub use slackwater_host_functions as host_functions;
 pub use state::{Database, Durability};

@@ -6,6 +6,7 @@
 
 #![expect(
     clippy::cast_possible_truncation,
+    trivial_numeric_casts,
     reason = "derive(Encode) casts the literal index of each variant"
 )]
 

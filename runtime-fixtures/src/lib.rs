@@ -1,6 +1,6 @@
 //! Test data of the workspace: where it is, how it is read and what our own guest runtime accepts.
 //!
-//! This crate knows file formats and the guest's extrinsic encoding; it never executes wasm.
+//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`] executes.
 //! Invariant: whatever a loader returns is complete and checked (lengths, hex, presence of
 //! `:code`); everything else is a typed [`FixtureError`] naming the file and the field.
 
@@ -13,6 +13,7 @@ pub mod error;
 pub mod expected_calls;
 pub mod guest;
 pub mod hexadecimal;
+pub mod replay;
 
 mod cursor;
 mod state_map;
@@ -22,3 +23,4 @@ pub use chain_spec::ChainSpec;
 pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
 pub use error::FixtureError;
 pub use expected_calls::{ExpectedCall, ExpectedResult};
+pub use replay::{FixtureReplay, FixtureReplayError, ReplayedBlock};

@@ -1,0 +1,115 @@
+//! Shared pieces of the cross-crate tests: executors, fixtures, temporary databases.
+//!
+//! Everything here panics on failure, with a message that says what was being done: it is for tests
+//! only.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use slackwater_executor::{
+    Database, Durability, ExecutionPath, ExecutorConfig, WasmExecutor,
+    host_functions::SlackwaterHostFunctions,
+};
+use slackwater_runtime_fixtures::{
+    BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, crate_file,
+    real_fixtures_or_skip,
+};
+
+/// The executor most tests use.
+pub type Executor = WasmExecutor<SlackwaterHostFunctions>;
+
+/// Names of the real block fixtures.
+pub const REAL_BLOCKS: [&str; 4] = [
+    "westend-blocks-1-128",
+    "kusama-block-1",
+    "smoldot-child-trie-create-one",
+    "smoldot-runtime-host-2023-06-12",
+];
+
+/// Both paths, with the names used in messages.
+pub const PATHS: [(ExecutionPath, &str); 2] = [
+    (ExecutionPath::Split, "split"),
+    (ExecutionPath::Whole, "whole"),
+];
+
+/// An executor with the default settings.
+pub fn executor() -> Executor {
+    executor_with(ExecutorConfig::default())
+}
+
+/// An executor with these settings.
+pub fn executor_with(config: ExecutorConfig) -> Executor {
+    Executor::new(config).expect("the engine can be set up")
+}
+
+/// A database in a folder that is deleted with the second value.
+pub fn temporary_database() -> (Database, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let database =
+        Database::open(folder.path(), Durability::Buffered).expect("an empty folder opens");
+    (database, folder)
+}
+
+/// The path of a real block fixture; `None` when the real fixtures are absent and may be.
+pub fn real_block_file(name: &str) -> Option<PathBuf> {
+    Some(
+        real_fixtures_or_skip(name)?
+            .join("blocks")
+            .join(format!("{name}.json")),
+    )
+}
+
+/// A real block fixture; `None` when the real fixtures are absent and may be.
+pub fn real_blocks(name: &str) -> Option<BlockFixture> {
+    real_block_file(name).map(|path| load_blocks(&path))
+}
+
+/// A block fixture.
+pub fn load_blocks(path: &Path) -> BlockFixture {
+    BlockFixture::load(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A file of a crate in cargo's cache; `None` when it is absent and may be.
+pub fn crate_file_or_skip(package: &str, version: &str, path: &str) -> Option<PathBuf> {
+    let found = crate_file(package, version, path);
+    if found.is_none() {
+        assert!(
+            std::env::var_os("SLACKWATER_REQUIRE_FIXTURES").is_none_or(|value| value != "1"),
+            "{package} {version} is not in cargo's cache: run `cargo info {package}@{version}`",
+        );
+        skip(&format!("{package} {version} is not in cargo's cache"));
+    }
+    found
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Replays a whole fixture onto an empty temporary database.
+///
+/// # Errors
+/// The first error of the replay.
+pub fn replay(
+    executor: &Executor,
+    fixture: &BlockFixture,
+    path: ExecutionPath,
+) -> Result<Vec<ReplayedBlock>, FixtureReplayError> {
+    let (database, _folder) = temporary_database();
+    replay_onto(executor, &database, fixture, path)
+}
+
+/// Replays what is left of a fixture onto `database`.
+///
+/// # Errors
+/// The first error of the replay.
+pub fn replay_onto(
+    executor: &Executor,
+    database: &Database,
+    fixture: &BlockFixture,
+    path: ExecutionPath,
+) -> Result<Vec<ReplayedBlock>, FixtureReplayError> {
+    FixtureReplay::new(executor, database, fixture, path)?.collect()
+}

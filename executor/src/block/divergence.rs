@@ -43,6 +43,8 @@ pub enum Step {
     ExecuteBlock,
     /// Comparing the written keys with the expected ones.
     Writes,
+    /// Comparing the header with what is stated about it.
+    Header,
 }
 
 /// What differs.
@@ -107,7 +109,8 @@ pub struct WriteDifference {
 }
 
 impl Divergence {
-    pub(super) fn new(block: u64, step: Step, cause: Cause) -> Self {
+    /// A divergence of `block`, noticed at `step`.
+    pub fn new(block: u64, step: Step, cause: Cause) -> Self {
         Self {
             block,
             step,
@@ -259,6 +262,7 @@ impl fmt::Display for Step {
             Self::Finalize => formatter.write_str("finalize"),
             Self::ExecuteBlock => formatter.write_str("execute block"),
             Self::Writes => formatter.write_str("writes"),
+            Self::Header => formatter.write_str("header"),
         }
     }
 }

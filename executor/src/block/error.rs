@@ -23,7 +23,7 @@ pub enum ExecutionError {
     #[error("calling `{method}`: {source}")]
     Call {
         /// The method called.
-        method: &'static str,
+        method: String,
         /// Why there is no outcome.
         source: CallError,
     },

@@ -152,7 +152,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         } = self;
         layers
             .run(|ext| executor.call(runtime, ext, method, input, *heap))?
-            .map_err(|source| ExecutionError::Call { method, source })
+            .map_err(|source| ExecutionError::Call {
+                method: method.to_owned(),
+                source,
+            })
     }
 }
 

@@ -33,10 +33,8 @@ pub struct ExtrinsicReceipt {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Included {
     /// It succeeded.
-    #[codec(index = 0)]
     Applied,
     /// It failed with this SCALE dispatch error.
-    #[codec(index = 1)]
     DispatchError(Vec<u8>),
 }
 

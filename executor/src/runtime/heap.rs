@@ -4,7 +4,7 @@
 use slackwater_host_functions::HeapLimit;
 
 /// Heap pages a guest gets by default, as in the Polkadot SDK: 2,048 wasm pages, 128 MiB.
-pub const HEAP_PAGES_DEFAULT: u32 = 2_048;
+const HEAP_PAGES_DEFAULT: u32 = 2_048;
 
 /// How the memory of a guest is sized. Pages are wasm pages of 64 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

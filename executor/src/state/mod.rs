@@ -28,6 +28,8 @@ pub use memory::MemoryState;
 pub use schema::{FORMAT_VERSION, Head};
 pub use view::StateView;
 
+pub use sp_externalities::Extensions;
+
 use sp_core::Blake2Hasher;
 use sp_state_machine::Backend;
 

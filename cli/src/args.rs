@@ -1,0 +1,159 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig};
+
+/// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
+/// database transaction.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 all good, 1 a block diverges from its chain, \
+    2 bad input or operational error."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what a runtime is: version, APIs, imports, functions, memory.
+    Inspect(InspectArgs),
+    /// Make one runtime call on a state and show its result. Nothing is kept.
+    Call(CallArgs),
+    /// Replay the blocks of fixture files from their parent state, check every state root against
+    /// the chain's own, and commit each block.
+    Replay(ReplayArgs),
+}
+
+impl Command {
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Inspect(args) => args.json,
+            Self::Call(args) => args.json,
+            Self::Replay(args) => args.json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Runtime code (wasm, plain or compressed), a raw chain spec, or a block fixture.
+    pub(crate) file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "target", required = true, multiple = false, args = ["runtime", "spec"])]
+pub(crate) struct CallArgs {
+    /// Runtime code to call, on an empty state.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// Raw chain spec or block fixture whose state and runtime to call.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) spec: Option<PathBuf>,
+    /// Exported function, such as `Core_version`.
+    pub(crate) method: String,
+    /// SCALE arguments, as 0x-prefixed hex.
+    #[arg(value_name = "0xARGS", default_value = "0x")]
+    pub(crate) input: String,
+    /// What the call is for; decides heap size and whether `:pending_code` is run.
+    #[arg(long, value_enum, default_value_t = Context::Offchain)]
+    pub(crate) context: Context,
+    #[command(flatten)]
+    pub(crate) executor: ExecutorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Block fixtures.
+    #[arg(required = true, value_name = "FIXTURE")]
+    pub(crate) fixtures: Vec<PathBuf>,
+    /// How instances are made.
+    #[arg(long, value_enum, default_value_t = Mode::Fresh)]
+    pub(crate) mode: Mode,
+    /// Database to replay onto; kept, and continued by the next run. With several fixtures, one
+    /// folder for each is made in it. Default: a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) db: Option<PathBuf>,
+    /// How blocks are executed.
+    #[arg(long, value_enum, default_value_t = Path::Split)]
+    pub(crate) path: Path,
+    #[command(flatten)]
+    pub(crate) executor: ExecutorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecutorArgs {
+    /// Compute exactly what the Polkadot SDK's executor computes: NaNs keep the processor's bits.
+    #[arg(long)]
+    pub(crate) compat: bool,
+}
+
+impl ExecutorArgs {
+    pub(crate) fn config(&self) -> ExecutorConfig {
+        if self.compat {
+            ExecutorConfig::compat()
+        } else {
+            ExecutorConfig::default()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Every call in an instance made from scratch.
+    Fresh,
+    /// Every call in a cached instance, reset in place.
+    Snapshot,
+    /// Both, one after the other.
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Path {
+    /// Initialize, each extrinsic in an instance of its own, finalize.
+    Split,
+    /// `Core_execute_block` in one instance; does not tell extrinsics apart.
+    Whole,
+}
+
+impl From<Path> for ExecutionPath {
+    fn from(path: Path) -> Self {
+        match path {
+            Path::Split => Self::Split,
+            Path::Whole => Self::Whole,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Context {
+    /// A query.
+    Offchain,
+    /// Building a block.
+    Build,
+    /// Importing a block.
+    Import,
+}
+
+impl From<Context> for CallContext {
+    fn from(context: Context) -> Self {
+        match context {
+            Context::Offchain => Self::Offchain,
+            Context::Build => Self::Build,
+            Context::Import => Self::Import,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `slackwater call`: one runtime call on a state in memory.
+
+use serde::Serialize;
+use slackwater_executor::{
+    CallOutcome, Trap, WasmExecutor, call_on_state,
+    host_functions::SlackwaterHostFunctions,
+    state::{Extensions, MemoryState},
+};
+use slackwater_runtime_fixtures::hexadecimal;
+use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
+
+use crate::{
+    Verdict,
+    args::CallArgs,
+    error::CliError,
+    output::{hex, print_json, thousands},
+    source::{read_file, read_state},
+};
+
+#[derive(Serialize)]
+struct Report {
+    method: String,
+    outcome: &'static str,
+    output: Option<String>,
+    /// Keys touched.
+    changes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trap: Option<TrapReport>,
+}
+
+#[derive(Serialize)]
+struct TrapReport {
+    kind: String,
+    message: String,
+    backtrace: Option<String>,
+}
+
+pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
+    let input = hexadecimal::decode("0xARGS", &args.input).map_err(CliError::Input)?;
+    let storage = match (&args.runtime, &args.spec) {
+        (Some(runtime), _) => {
+            let code = read_file(runtime)?;
+            Storage {
+                top: [(CODE.to_vec(), code)].into(),
+                ..Storage::default()
+            }
+        }
+        (None, Some(spec)) => read_state(spec)?,
+        (None, None) => unreachable!("clap requires one of the two"),
+    };
+    let report = call(args, storage, &input)?;
+    if args.json {
+        print_json(&report)?
+    } else {
+        print(&report)
+    }
+    Ok(Verdict::Good)
+}
+
+fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliError> {
+    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
+    let state = MemoryState::new(storage, StateVersion::V1);
+    let context = args.context.into();
+    let call = call_on_state(
+        &executor,
+        &state,
+        context,
+        &args.method,
+        input,
+        Extensions::new(),
+    )?;
+    let (outcome, output, trap) = match call.outcome {
+        CallOutcome::Returned(output) => ("ok", Some(hex(output)), None),
+        CallOutcome::Trapped(trap) => ("trap", None, Some(trap.into())),
+    };
+    let changes = call.changes.map_or(0, |changes| changes.keys());
+    Ok(Report {
+        method: args.method.clone(),
+        outcome,
+        output,
+        changes,
+        trap,
+    })
+}
+
+impl From<Trap> for TrapReport {
+    fn from(trap: Trap) -> Self {
+        Self {
+            kind: format!("{:?}", trap.kind),
+            message: trap.message,
+            backtrace: trap.backtrace,
+        }
+    }
+}
+
+fn print(report: &Report) {
+    println!("{}: {}", report.method, report.outcome);
+    if let Some(output) = &report.output {
+        println!("output: {output}");
+        println!("keys touched: {}", thousands(report.changes));
+    }
+    if let Some(trap) = &report.trap {
+        println!("{}: {}", trap.kind, trap.message);
+        if let Some(backtrace) = &trap.backtrace {
+            println!("{backtrace}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What ends a command with exit code 2: bad input, or a machine that fails.
+
+use std::path::PathBuf;
+
+use slackwater_executor::{ExecutionError, RuntimeError, runtime::EngineError, state::OpenError};
+use slackwater_runtime_fixtures::{FixtureError, hexadecimal::HexError};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// Already shown.
+    #[error("see above")]
+    Reported,
+    #[error("mode `snapshot` does not exist yet; use --mode fresh")]
+    NoSnapshotMode,
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {source}", path.display())]
+    Runtime { path: PathBuf, source: RuntimeError },
+    #[error("{}: neither runtime code, nor a raw chain spec ({spec}), nor a block fixture ({fixture})", path.display())]
+    Unrecognised {
+        path: PathBuf,
+        spec: FixtureError,
+        fixture: FixtureError,
+    },
+    #[error("{0}")]
+    Input(HexError),
+    #[error("a temporary database cannot be made: {0}")]
+    Temporary(std::io::Error),
+    #[error("{} is itself a database; with several fixtures --db names the folder that holds one for each", .0.display())]
+    DatabaseIsNoFolder(PathBuf),
+    #[error(transparent)]
+    Fixture(#[from] FixtureError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    #[error("printing JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,51 @@
+//! One runtime call on a state, outside any block. Nothing is kept; the caller gets the changes.
+
+use slackwater_host_functions::HostFunctions;
+use sp_core::traits::ReadRuntimeVersionExt;
+use sp_externalities::Extensions;
+
+use crate::{
+    block::{ExecutionError, load_runtime},
+    instance::CallOutcome,
+    runtime::CallContext,
+    state::{BlockChanges, BlockLayers, BlockState},
+    wasm_executor::WasmExecutor,
+};
+
+/// The result of one call.
+#[derive(Debug)]
+pub struct StateCall {
+    /// How the call ended.
+    pub outcome: CallOutcome,
+    /// What it would change; `None` when it trapped, for then nothing of it is left.
+    pub changes: Option<BlockChanges>,
+}
+
+/// Calls `method` of the runtime in `state` with `input` (SCALE). `context` decides which code runs
+/// and how much heap it gets; `extensions` are what host functions find beside the storage.
+///
+/// # Errors
+/// [`ExecutionError`] when the runtime does not load or the call has no outcome.
+pub fn call_on_state<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    context: CallContext,
+    method: &str,
+    input: &[u8],
+    mut extensions: Extensions,
+) -> Result<StateCall, ExecutionError> {
+    let (runtime, heap) = load_runtime(executor, state, context)?;
+    extensions.register(ReadRuntimeVersionExt::new(executor.clone()));
+    let mut layers = BlockLayers::new(state, extensions);
+    let outcome = layers
+        .run(|ext| executor.call(&runtime, ext, method, input, heap))?
+        .map_err(|source| ExecutionError::Call {
+            method: method.to_owned(),
+            source,
+        })?;
+    let changes = match &outcome {
+        CallOutcome::Returned(_) => Some(layers.finish(runtime.version().state_version())?),
+        CallOutcome::Trapped(_) => None,
+    };
+    Ok(StateCall { outcome, changes })
+}

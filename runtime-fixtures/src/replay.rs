@@ -1,0 +1,277 @@
+//! Replaying a block fixture through the executor, block by block.
+//!
+//! Invariant: a fixture that contradicts itself (a header that does not hash to its stated hash,
+//! say) is a divergence of its block, like any other difference between what a file expects and
+//! what is computed.
+
+use std::collections::VecDeque;
+
+use slackwater_executor::{
+    WasmExecutor,
+    block::{
+        Block, BlockDecodeError, Cause, Divergence, ExecutionError, ExecutionPath, ImportError,
+        Imported, ReplayError, Step, import_block, import_parent_state,
+    },
+    host_functions::HostFunctions,
+    state::{Database, StateError, WriteSet},
+};
+use sp_core::{
+    H256,
+    storage::{
+        StateVersion,
+        well_known_keys::{CODE, PENDING_CODE},
+    },
+};
+
+use crate::{BlockFixture, FixtureBlock};
+
+/// Why a fixture cannot go on being replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FixtureReplayError {
+    /// A header or extrinsic of the fixture does not decode.
+    #[error("blocks[{index}]: {source}")]
+    Decode {
+        /// Position in the fixture.
+        index: usize,
+        /// What does not decode.
+        source: BlockDecodeError,
+    },
+    /// The fixture holds no blocks.
+    #[error("the fixture holds no blocks")]
+    NoBlocks,
+    /// The database holds a chain the fixture does not continue.
+    #[error("the database is at block {number}, {hash:?}, which the fixture does not continue")]
+    OtherChain {
+        /// Number of the database's head.
+        number: u64,
+        /// Its hash.
+        hash: H256,
+    },
+    /// See [`ImportError`].
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+impl FixtureReplayError {
+    /// The divergence, if this is one; everything else is bad input or a failing machine.
+    pub fn divergence(&self) -> Option<&Divergence> {
+        match self {
+            Self::Import(ImportError::Replay(ReplayError::Diverged(divergence))) => {
+                Some(divergence)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<ExecutionError> for FixtureReplayError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Import(error.into())
+    }
+}
+
+impl From<StateError> for FixtureReplayError {
+    fn from(error: StateError) -> Self {
+        ExecutionError::from(error).into()
+    }
+}
+
+/// One block replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayedBlock {
+    /// Extrinsics in its body.
+    pub extrinsics: usize,
+    /// What the import gave.
+    pub imported: Imported,
+}
+
+/// A fixture being replayed onto a database. Iterating replays one block at a time and ends after
+/// the first error.
+pub struct FixtureReplay<'a, H> {
+    executor: &'a WasmExecutor<H>,
+    database: &'a Database,
+    path: ExecutionPath,
+    blocks: VecDeque<(Block, &'a FixtureBlock)>,
+}
+
+impl<H> std::fmt::Debug for FixtureReplay<'_, H> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("FixtureReplay")
+            .field("path", &self.path)
+            .field("blocks", &self.blocks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
+    /// Decodes all blocks and puts the parent state into `database`, if that is empty. If it holds
+    /// one of the fixture's blocks as its head, replay goes on from there.
+    ///
+    /// # Errors
+    /// See [`FixtureReplayError`].
+    pub fn new(
+        executor: &'a WasmExecutor<H>,
+        database: &'a Database,
+        fixture: &'a BlockFixture,
+        path: ExecutionPath,
+    ) -> Result<Self, FixtureReplayError> {
+        let mut blocks = VecDeque::with_capacity(fixture.blocks.len());
+        for (index, block) in fixture.blocks.iter().enumerate() {
+            let decoded = Block::decode(&block.header, block.body.clone())
+                .map_err(|source| FixtureReplayError::Decode { index, source })?;
+            blocks.push_back((decoded, block));
+        }
+        let (first, _) = blocks.front().ok_or(FixtureReplayError::NoBlocks)?;
+        match database.head()? {
+            None => import_fixture_state(executor, database, fixture, first)?,
+            Some(head) => {
+                let done = if first.header.parent_hash == head.hash {
+                    0
+                } else {
+                    let at = blocks
+                        .iter()
+                        .position(|(block, _)| block.hash() == head.hash);
+                    let other = FixtureReplayError::OtherChain {
+                        number: head.number,
+                        hash: head.hash,
+                    };
+                    at.ok_or(other)? + 1
+                };
+                blocks.drain(..done);
+            }
+        }
+        Ok(Self {
+            executor,
+            database,
+            path,
+            blocks,
+        })
+    }
+
+    /// Blocks still to be replayed.
+    pub fn blocks_left(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn replay(
+        &self,
+        block: &Block,
+        expected: &FixtureBlock,
+    ) -> Result<ReplayedBlock, FixtureReplayError> {
+        check_consistency(block, expected)?;
+        let writes = expected.expected_writes.as_deref().map(|writes| {
+            let mut set = WriteSet::new();
+            for write in writes {
+                let entries = set.entry(write.child.clone()).or_default();
+                entries.insert(write.key.clone(), write.value.clone());
+            }
+            set
+        });
+        let imported = import_block(
+            self.executor,
+            self.database,
+            block,
+            self.path,
+            writes.as_ref(),
+        )?;
+        Ok(ReplayedBlock {
+            extrinsics: block.extrinsics.len(),
+            imported,
+        })
+    }
+}
+
+impl<H: HostFunctions> Iterator for FixtureReplay<'_, H> {
+    type Item = Result<ReplayedBlock, FixtureReplayError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (block, expected) = self.blocks.pop_front()?;
+        let replayed = self.replay(&block, expected);
+        if replayed.is_err() {
+            self.blocks.clear();
+        }
+        Some(replayed)
+    }
+}
+
+/// Imports the state before the first block. Where the fixture does not say how its tries are
+/// built, its runtime does; should that not load, a state that is not the chain's is still named as
+/// such rather than by its broken code.
+fn import_fixture_state<H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    database: &Database,
+    fixture: &BlockFixture,
+    first: &Block,
+) -> Result<(), FixtureReplayError> {
+    let top = &fixture.state.top;
+    let stated = match fixture.state_version {
+        Some(0) => Some(StateVersion::V0),
+        Some(_) => Some(StateVersion::V1),
+        None => None,
+    };
+    let code = top.get(PENDING_CODE).or_else(|| top.get(CODE));
+    let version = stated.map_or_else(
+        || {
+            let runtime = code.map(|code| executor.runtime(code)).transpose();
+            runtime.map(|runtime| {
+                runtime.map_or(StateVersion::V1, |runtime| {
+                    runtime.version().state_version()
+                })
+            })
+        },
+        Ok,
+    );
+    let root = fixture.parent_state_root.map(H256);
+    let assumed = *version.as_ref().unwrap_or(&StateVersion::V1);
+    let imported = import_parent_state(database, &fixture.state, assumed, first, root);
+    imported.map_err(FixtureReplayError::from)?;
+    version
+        .map(drop)
+        .map_err(|error| ExecutionError::from(error).into())
+}
+
+/// Compares what the fixture states about a block with its header.
+fn check_consistency(block: &Block, expected: &FixtureBlock) -> Result<(), ImportError> {
+    use codec::Encode;
+    let header = &block.header;
+    let diverged = |cause| Divergence::new(header.number, Step::Header, cause).into();
+    let (computed, stated) = (header.state_root, H256(expected.state_root));
+    if computed != stated {
+        return Err(diverged(Cause::StateRoot {
+            expected: stated,
+            computed,
+        }));
+    }
+    let fields = [
+        ("hash", expected.hash.to_vec(), block.hash().encode()),
+        ("number", expected.number.encode(), header.number.encode()),
+        (
+            "parent hash",
+            expected.parent_hash.to_vec(),
+            header.parent_hash.encode(),
+        ),
+        (
+            "extrinsics root",
+            expected.extrinsics_root.to_vec(),
+            header.extrinsics_root.encode(),
+        ),
+        (
+            "unsealed header",
+            expected.header_unsealed.clone(),
+            block.header_unsealed().encode(),
+        ),
+    ];
+    match fields
+        .into_iter()
+        .find(|(_, expected, computed)| expected != computed)
+    {
+        None => Ok(()),
+        Some((field, expected, computed)) => Err(diverged(Cause::HeaderField {
+            field,
+            expected,
+            computed,
+        })),
+    }
+}

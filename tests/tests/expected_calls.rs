@@ -1,0 +1,134 @@
+//! Runtime calls on genesis states, against what an independent executor (smoldot) gave.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use slackwater_executor::{
+    CallContext, CallError, CallOutcome, ExecutionError, call_on_state,
+    state::{Extensions, MemoryState},
+};
+use slackwater_runtime_fixtures::{
+    ChainSpec, ExpectedCall, ExpectedResult, expected_calls, real_fixtures_or_skip,
+};
+use slackwater_tests::{Executor, crate_file_or_skip, executor};
+use sp_core::storage::StateVersion;
+
+/// Checks every line of a file of calls; `find` gives the path of a chain spec. Returns how many
+/// calls returned, trapped, and named a method the runtime lacks.
+fn check(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<(usize, usize, usize)> {
+    let calls = real_fixtures_or_skip(file)?.join("genesis").join(file);
+    let calls = expected_calls::load(&calls).unwrap_or_else(|error| panic!("{error}"));
+    let mut by_spec: BTreeMap<&str, Vec<&ExpectedCall>> = BTreeMap::new();
+    for call in &calls {
+        by_spec.entry(&call.spec).or_default().push(call);
+    }
+    let executor = executor();
+    let mut counts = (0, 0, 0);
+    for (spec, calls) in by_spec {
+        let spec = ChainSpec::load(&find(spec)?).unwrap_or_else(|error| panic!("{error}"));
+        let state = MemoryState::new(spec.genesis, StateVersion::V1);
+        for call in calls {
+            match check_call(&executor, &state, call) {
+                Ended::Returned => counts.0 += 1,
+                Ended::Trapped => counts.1 += 1,
+                Ended::Missing => counts.2 += 1,
+            }
+        }
+    }
+    assert_eq!(counts.0 + counts.1 + counts.2, calls.len());
+    Some(counts)
+}
+
+enum Ended {
+    Returned,
+    Trapped,
+    Missing,
+}
+
+fn check_call(executor: &Executor, state: &MemoryState, call: &ExpectedCall) -> Ended {
+    let name = format!("{} {}", call.spec, call.function);
+    let context = CallContext::Offchain;
+    let extensions = Extensions::new();
+    let ours = call_on_state(
+        executor,
+        state,
+        context,
+        &call.function,
+        &call.param,
+        extensions,
+    );
+    match (&call.result, ours) {
+        (
+            ExpectedResult::Returned {
+                len,
+                output,
+                output_blake2_256,
+                changes,
+            },
+            Ok(ours),
+        ) => {
+            let CallOutcome::Returned(bytes) = ours.outcome else {
+                panic!("{name}: expected to return, ended as {:?}", ours.outcome);
+            };
+            assert_eq!(bytes.len() as u64, *len, "{name}: length of the output");
+            assert_eq!(
+                sp_crypto_hashing::blake2_256(&bytes),
+                *output_blake2_256,
+                "{name}"
+            );
+            if let Some(output) = output {
+                assert_eq!(&bytes, output, "{name}: output");
+            }
+            let touched = ours
+                .changes
+                .expect("a call that returns has changes")
+                .keys();
+            assert_eq!(touched as u64, *changes, "{name}: keys touched");
+            Ended::Returned
+        }
+        (ExpectedResult::Failed { .. }, Ok(ours)) => {
+            assert!(
+                !call.result.is_absent_function(),
+                "{name}: expected to be absent"
+            );
+            assert!(
+                matches!(ours.outcome, CallOutcome::Trapped(_)),
+                "{name}: {:?}",
+                ours.outcome
+            );
+            Ended::Trapped
+        }
+        (ExpectedResult::Failed { .. }, Err(error)) => {
+            assert!(call.result.is_absent_function(), "{name}: {error}");
+            let ExecutionError::Call {
+                source: CallError::MissingMethod { method },
+                ..
+            } = error
+            else {
+                panic!("{name}: {error}");
+            };
+            assert_eq!(method, call.function);
+            Ended::Missing
+        }
+        (ExpectedResult::Returned { .. }, Err(error)) => panic!("{name}: {error}"),
+    }
+}
+
+#[test]
+fn handed_out_genesis_states() {
+    let file = "expected-calls.jsonl";
+    let find = |spec: &str| Some(real_fixtures_or_skip(spec)?.join("genesis").join(spec));
+    let Some((returned, trapped, missing)) = check(file, find) else {
+        return;
+    };
+    assert_eq!((returned, trapped, missing), (26, 4, 14));
+}
+
+#[test]
+fn genesis_states_of_the_relay_chains() {
+    let file = "expected-calls-crate-polkadot-service-31.jsonl";
+    let find = |spec: &str| crate_file_or_skip("polkadot-service", "31.0.0", spec);
+    let Some((returned, trapped, missing)) = check(file, find) else {
+        return;
+    };
+    assert_eq!((returned, trapped, missing), (44, 5, 6));
+}
