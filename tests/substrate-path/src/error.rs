@@ -1,0 +1,63 @@
+//! What can go wrong in the oracle.
+//!
+//! Invariant: a fault of a runtime keeps the executor's own words.
+
+use slackwater_runtime_fixtures::FixtureError;
+
+/// A call into a runtime that did not return.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CallFault {
+    /// What the executor said.
+    pub message: String,
+}
+
+impl CallFault {
+    /// Whether the native stack was exhausted. The executor tells it by its words alone.
+    #[must_use]
+    pub fn is_stack_overflow(&self) -> bool {
+        self.message.contains("call stack exhausted")
+    }
+}
+
+/// Why the oracle could not execute or author a block.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OracleError {
+    /// The state has no `:code`.
+    #[error("no `:code` in the state")]
+    NoCode,
+    /// A call that every block needs did not return.
+    #[error("{method}: {fault}")]
+    Call {
+        /// The entry point.
+        method: &'static str,
+        /// What the executor said.
+        fault: CallFault,
+    },
+    /// A result of the runtime that is not what the entry point must return.
+    #[error("{method}: returned {} undecodable bytes", output.len())]
+    Output {
+        /// The entry point.
+        method: &'static str,
+        /// What it returned.
+        output: Vec<u8>,
+    },
+    /// The state machine failed.
+    #[error("state machine: {0}")]
+    State(String),
+    /// Something else came of an authored block than was planned.
+    #[error("block {number}: {what}")]
+    Plan {
+        /// Block number.
+        number: u32,
+        /// What differs.
+        what: String,
+    },
+    /// The authored chain could not be written.
+    #[error(transparent)]
+    Fixture(#[from] FixtureError),
+    /// A key or signature could not be made.
+    #[error("sr25519: {0}")]
+    Key(String),
+}
