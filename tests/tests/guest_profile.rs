@@ -1,0 +1,134 @@
+//! The `substrate` profile accepts exactly the modules that the Polkadot SDK's executor accepts,
+//! judged on every module of the WebAssembly test suite.
+
+use std::{collections::BTreeMap, fs::File, io::Read, path::PathBuf};
+
+use sc_executor_common::{runtime_blob::RuntimeBlob, wasm_runtime::HeapAllocStrategy};
+use sc_executor_wasmtime::{InstantiationStrategy, Semantics, prepare_runtime_artifact};
+use slackwater_executor::GuestProfile;
+use slackwater_runtime_fixtures::real_fixtures_or_skip;
+use wast::{
+    QuoteWat, Wast, WastDirective,
+    parser::{ParseBuffer, parse},
+};
+
+/// Modules judged at least, so that a suite read in part is noticed.
+const MODULES_MIN: usize = 2_000;
+
+/// The reference drops the maximum of a memory before it validates.
+const MAXIMUM_ERRORS: [&str; 2] = [
+    "size minimum must not be greater than maximum",
+    "memory size must be at most",
+];
+/// Modules of the suite whose only fault is that maximum.
+const INVALID_MAXIMUMS: usize = 8;
+
+fn suite() -> Option<PathBuf> {
+    Some(real_fixtures_or_skip("WebAssembly test suite")?.join("spec"))
+}
+
+/// The `.wast` files of the suite, by name.
+fn wast_files() -> Option<BTreeMap<String, String>> {
+    let folder = std::fs::read_dir(suite()?).expect("the spec folder is readable");
+    let archive = folder
+        .map(|entry| entry.expect("readable").path())
+        .find(|path| path.to_string_lossy().ends_with(".tar.zst"))
+        .expect("the archive of the suite is there");
+    let reader = zstd::Decoder::new(File::open(archive).expect("readable")).expect("zstd");
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(reader).entries().expect("a tar archive") {
+        let mut entry = entry.expect("an entry");
+        let name = entry.path().expect("a name").display().to_string();
+        if name.ends_with(".wast") {
+            let mut text = String::new();
+            if entry.read_to_string(&mut text).is_ok() {
+                files.insert(name, text);
+            }
+        }
+    }
+    Some(files)
+}
+
+/// Every module in a file that can be encoded, valid or not, with its line.
+fn modules(text: &str) -> Vec<(usize, Vec<u8>)> {
+    let Ok(buffer) = ParseBuffer::new(text) else {
+        return Vec::new();
+    };
+    let Ok(wast) = parse::<Wast<'_>>(&buffer) else {
+        return Vec::new();
+    };
+    let mut modules = Vec::new();
+    for directive in wast.directives {
+        let line = directive.span().linecol_in(text).0 + 1;
+        let module = match directive {
+            WastDirective::Module(module) | WastDirective::ModuleDefinition(module) => module,
+            WastDirective::AssertInvalid { module, .. }
+            | WastDirective::AssertMalformed { module, .. } => module,
+            WastDirective::AssertUnlinkable { module, .. } => QuoteWat::Wat(module),
+            _ => continue,
+        };
+        let mut module = module;
+        if let Ok(bytes) = module.encode() {
+            modules.push((line, bytes));
+        }
+    }
+    modules
+}
+
+/// What the Polkadot SDK's executor says, with the settings it has for runtimes.
+fn reference_accepts(wasm: &[u8]) -> Result<(), String> {
+    let semantics = Semantics {
+        instantiation_strategy: InstantiationStrategy::RecreateInstance,
+        deterministic_stack_limit: None,
+        canonicalize_nans: false,
+        parallel_compilation: false,
+        heap_alloc_strategy: HeapAllocStrategy::Static { extra_pages: 2048 },
+        wasm_multi_value: false,
+        wasm_bulk_memory: false,
+        wasm_reference_types: false,
+        wasm_simd: false,
+    };
+    let blob = RuntimeBlob::new(wasm).map_err(|error| error.to_string())?;
+    prepare_runtime_artifact(blob, &semantics)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn substrate_accepts_what_the_reference_accepts() {
+    let Some(files) = wast_files() else { return };
+    let (mut judged, mut accepted, mut memories) = (0, 0, 0);
+    let mut differences = Vec::new();
+    for (name, text) in &files {
+        for (line, wasm) in modules(text) {
+            let ours = GuestProfile::Substrate.validate(&wasm);
+            let reference = reference_accepts(&wasm);
+            judged += 1;
+            accepted += usize::from(reference.is_ok());
+            let maximum_ignored = ours.as_ref().is_err_and(|error| {
+                MAXIMUM_ERRORS
+                    .iter()
+                    .any(|text| error.to_string().contains(text))
+            });
+            if reference.is_ok() && maximum_ignored {
+                memories += 1;
+            } else if ours.is_ok() != reference.is_ok() {
+                differences.push(format!(
+                    "{name}:{line}: reference {reference:?}, ours {ours:?}"
+                ));
+            }
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{} of {judged}:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+    assert_eq!(
+        memories, INVALID_MAXIMUMS,
+        "modules with an invalid maximum of their memory"
+    );
+    assert!(judged >= MODULES_MIN, "only {judged} modules were judged");
+    assert!(accepted >= 300, "only {accepted} modules were accepted");
+}
