@@ -121,7 +121,9 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         top.extend(drained.main_storage_changes);
         top.extend(child_roots);
         for (child, changes) in drained.child_storage_changes {
-            writes.insert(Some(child), BTreeMap::from_iter(changes));
+            if !changes.is_empty() {
+                writes.insert(Some(child), BTreeMap::from_iter(changes));
+            }
         }
         Ok(BlockChanges {
             writes,
@@ -147,16 +149,19 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         }
     }
 
-    /// The new roots of all child tries touched, under their keys in the top trie.
+    /// The new roots of all child tries touched, under their keys in the top trie. One that was
+    /// only looked at, or killed without having existed, was not touched.
     fn child_roots(&mut self, state_version: StateVersion) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let state = self.state;
         self.overlay
             .children_mut()
-            .map(|(changes, child)| {
+            .filter_map(|(changes, child)| {
+                let mut changes = changes.peekable();
+                changes.peek()?;
                 let delta =
                     changes.map(|(key, value)| (key.as_slice(), value.value().map(Vec::as_slice)));
                 let (root, empty, _) = state.child_storage_root(child, delta, state_version);
-                (prefixed(child), (!empty).then(|| root.as_bytes().to_vec()))
+                Some((prefixed(child), (!empty).then(|| root.as_bytes().to_vec())))
             })
             .collect()
     }
