@@ -11,6 +11,7 @@ use sp_core::storage::Storage;
 
 use crate::cursor::{Cursor, parse_file, parse_lines};
 use crate::error::FixtureError;
+use crate::offered::{Offered, OfferedOutcome};
 use crate::state_map::{self, hex_value, unprefixed_child_key};
 
 /// A parent state and consecutive blocks on it.
@@ -63,73 +64,6 @@ pub struct ExpectedWrite {
     pub key: Vec<u8>,
     /// The value after the block; `None` if the key is absent then.
     pub value: Option<Vec<u8>>,
-}
-
-/// An extrinsic offered to a block builder, and what must come of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offered {
-    /// SCALE-encoded extrinsic with its length prefix.
-    pub extrinsic: Vec<u8>,
-    /// What must come of it.
-    pub outcome: OfferedOutcome,
-    /// SCALE-encoded `DispatchError` or `TransactionValidityError`, without the bytes in front of
-    /// it; `None` for the other outcomes.
-    pub error: Option<Vec<u8>>,
-}
-
-/// What comes of an offered extrinsic. Only the first two are included in the block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OfferedOutcome {
-    /// Executed with success.
-    Applied,
-    /// Executed with a dispatch error; fee and nonce are kept.
-    DispatchError,
-    /// Refused with a validity error.
-    Invalid,
-    /// The runtime trapped.
-    Trap,
-    /// The fuel ran out. No fuel is metered by the reference client, so only a fixture with a
-    /// stated limit can expect this.
-    OutOfFuel,
-    /// The native stack was exhausted.
-    NativeStack,
-}
-
-impl OfferedOutcome {
-    const ALL: [Self; 6] = [
-        Self::Applied,
-        Self::DispatchError,
-        Self::Invalid,
-        Self::Trap,
-        Self::OutOfFuel,
-        Self::NativeStack,
-    ];
-
-    /// The name used in files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::DispatchError => "dispatch_error",
-            Self::Invalid => "invalid",
-            Self::Trap => "trap",
-            Self::OutOfFuel => "out_of_fuel",
-            Self::NativeStack => "native_stack",
-        }
-    }
-
-    /// The outcome of that name in files.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
-    }
-
-    /// Whether a builder keeps the extrinsic in the block.
-    #[must_use]
-    pub fn is_included(self) -> bool {
-        matches!(self, Self::Applied | Self::DispatchError)
-    }
 }
 
 impl PartialEq for BlockFixture {
@@ -581,14 +515,6 @@ mod tests {
     fn an_absent_file_is_named() {
         let error = BlockFixture::load(Path::new("no/such.json")).unwrap_err();
         assert!(error.to_string().starts_with("no/such.json: "), "{error}");
-    }
-
-    #[test]
-    fn every_outcome_has_its_name() {
-        for outcome in OfferedOutcome::ALL {
-            assert_eq!(OfferedOutcome::from_name(outcome.name()), Some(outcome));
-        }
-        assert_eq!(OfferedOutcome::from_name("Applied"), None);
     }
 
     #[test]

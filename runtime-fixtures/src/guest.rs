@@ -178,7 +178,7 @@ pub enum GuestCall {
         /// Variant of `DispatchError`, 0 to 14.
         kind: u8,
     },
-    /// Stores the bits of floating-point results that are no numbers.
+    /// Computes floating-point results that are no numbers and stores that they are none.
     #[codec(index = 18)]
     Nan,
     /// Replaces the runtime; only by the account under [`SUDO_KEY`].

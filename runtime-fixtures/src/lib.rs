@@ -13,14 +13,16 @@ pub mod error;
 pub mod expected_calls;
 pub mod guest;
 pub mod hexadecimal;
+pub mod offered;
 pub mod replay;
 
 mod cursor;
 mod state_map;
 
-pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock, Offered, OfferedOutcome};
+pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock};
 pub use chain_spec::ChainSpec;
 pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
 pub use error::FixtureError;
 pub use expected_calls::{ExpectedCall, ExpectedResult};
+pub use offered::{Offered, OfferedOutcome};
 pub use replay::{FixtureReplay, FixtureReplayError, ReplayedBlock};

@@ -49,7 +49,7 @@ fn execute(who: &[u8; 32], call: &Call) -> Result<(), DispatchError> {
                 &host_calls(*count).to_le_bytes(),
             );
         }
-        Call::Nan => host::set(&keys::result(b"nan:", who), &float::nan_bits()),
+        Call::Nan => host::set(&keys::result(b"nan:", who), &float::nan_flags()),
         #[cfg(feature = "upgraded")]
         Call::Note { note } => event::deposit(Kind::Note, note),
         other => execute_storage(who, other),

@@ -1,20 +1,24 @@
 //! Floating-point operations whose result is no number.
 //!
-//! WebAssembly leaves the bits of such results open; an engine that must agree with others fixes
-//! them. Invariant: the operations are done at run time, never folded by the compiler.
+//! WebAssembly leaves the bits of such results open: they differ between machines unless the
+//! engine fixes them, so bits go to whoever asks, and only what is certain goes into storage.
+//! Invariant: the operations are done at run time, never folded by the compiler.
 
 use alloc::vec::Vec;
 use core::hint::black_box;
 
 /// The bits of several such results: eight of f32, then eight of f64, little-endian.
 pub fn nan_bits() -> Vec<u8> {
-    let singles = singles()
-        .into_iter()
-        .flat_map(|value| value.to_bits().to_le_bytes());
-    let doubles = doubles()
-        .into_iter()
-        .flat_map(|value| value.to_bits().to_le_bytes());
-    singles.chain(doubles).collect()
+    let singles = singles().map(|value| value.to_bits().to_le_bytes());
+    let doubles = doubles().map(|value| value.to_bits().to_le_bytes());
+    [singles.concat(), doubles.concat()].concat()
+}
+
+/// For each of these results, whether it is no number: 16 times `01` on every machine.
+pub fn nan_flags() -> Vec<u8> {
+    let singles = singles().map(|value| u8::from(value.is_nan()));
+    let doubles = doubles().map(|value| u8::from(value.is_nan()));
+    [singles, doubles].concat()
 }
 
 fn singles() -> [f32; 8] {

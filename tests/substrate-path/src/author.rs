@@ -4,7 +4,8 @@
 //! built in steps and executed whole with the same writes.
 
 use slackwater_runtime_fixtures::{BlockFixture, FixtureBlock, guest};
-use sp_core::storage::StateVersion;
+use sp_core::{Blake2Hasher, storage::StateVersion};
+use sp_trie::{LayoutV0, empty_trie_root};
 
 use crate::error::OracleError;
 use crate::header::{HeaderFields, pre_runtime_item};
@@ -32,13 +33,26 @@ pub fn author(seed: u64, blocks: u32) -> Result<BlockFixture, OracleError> {
         parent_state_root: Some(oracle.state_root()),
         blocks: Vec::new(),
     };
-    let mut parent_hash = [0; 32];
+    let mut parent_hash = genesis_hash(oracle.state_root());
     for number in 1..=blocks {
         let block = author_block(&mut oracle, &mut planner, parent_hash, number)?;
         parent_hash = block.hash;
         fixture.blocks.push(block);
     }
     Ok(fixture)
+}
+
+/// Hash of the genesis block: number 0, no parent, no body, the state's root.
+fn genesis_hash(state_root: [u8; 32]) -> [u8; 32] {
+    let genesis = HeaderFields {
+        parent_hash: [0; 32],
+        number: 0,
+        state_root,
+        extrinsics_root: empty_trie_root::<LayoutV0<Blake2Hasher>>().0,
+        items: 0,
+        digest: Vec::new(),
+    };
+    sp_crypto_hashing::blake2_256(&genesis.encoded())
 }
 
 fn author_block(
@@ -50,7 +64,9 @@ fn author_block(
     let planned = planner.block(number);
     let offered: Vec<Vec<u8>> = planned.iter().map(|p| p.extrinsic.clone()).collect();
     // Every other block, so that both kinds of headers occur.
-    let digest = (number % 2 == 0).then(|| pre_runtime_item(u64::from(number)));
+    let digest = number
+        .is_multiple_of(2)
+        .then(|| pre_runtime_item(u64::from(number)));
     let digest: Vec<Vec<u8>> = digest.into_iter().collect();
     let built = oracle.build_block(parent_hash, number, &digest, &offered)?;
     check_outcomes(number, &planned, &built)?;

@@ -3,7 +3,7 @@
 //! [`Oracle`] holds a state and executes on it as a Substrate node does; [`author`] makes the
 //! fixture chain of the guest with it. This crate links GPL-licensed crates and is therefore never
 //! published and never linked by anything but tests and benchmarks. Invariant: nothing in here
-//! depends on Slackwater's own executor.
+//! calls Slackwater's own executor.
 
 #![forbid(unsafe_code)]
 

@@ -158,7 +158,7 @@ impl Planner {
         call: GuestCall,
         outcome: OfferedOutcome,
     ) {
-        let extrinsic = if self.rng.next_u32() % 2 == 0 {
+        let extrinsic = if self.rng.next_u32().is_multiple_of(2) {
             let signature = self.actors[actor].key.sign(&signed_message(&sender, &call));
             GuestExtrinsic::Signed(sender, signature, call)
         } else {
