@@ -1,7 +1,7 @@
 //! Raw chain specs: the genesis state of a chain, key by key.
 //!
-//! Both raw layouts are read: `{"top": {…}, "childrenDefault": {…}}` and the older pair
-//! `[{…}, {…}]`. Invariant: the genesis of a loaded spec holds `:code`.
+//! Both raw layouts are read: `{"top": {...}, "childrenDefault": {...}}` and the older pair
+//! `[{...}, {...}]`. Invariant: the genesis of a loaded spec holds `:code`.
 
 use std::path::Path;
 

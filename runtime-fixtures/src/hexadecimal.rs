@@ -32,7 +32,7 @@ pub enum HexErrorKind {
     },
 }
 
-/// Decodes `0x…`; `field` is only used to name the place in an error.
+/// Decodes `0x...`; `field` is only used to name the place in an error.
 ///
 /// # Errors
 /// Missing prefix, odd number of digits, or a character that is no digit.

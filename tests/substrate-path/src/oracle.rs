@@ -122,13 +122,13 @@ impl Oracle {
     /// # Errors
     /// The state machine fails; a fault of the runtime is part of the result instead.
     pub fn call(&self, method: &str, arguments: &[u8]) -> Result<CallResult, OracleError> {
-        let mut session = Session::new(self, CallContext::Offchain)?;
-        session.overlay.start_transaction();
-        let output = session.call(method, arguments);
-        session.close(output.is_ok())?;
+        let mut calls = Calls::new(self, CallContext::Offchain)?;
+        calls.overlay.start_transaction();
+        let output = calls.call(method, arguments);
+        calls.close(output.is_ok())?;
         Ok(CallResult {
             output,
-            writes: session.changes()?.writes,
+            writes: calls.changes()?.writes,
         })
     }
 
@@ -143,11 +143,11 @@ impl Oracle {
         header: &[u8],
         body: &[Vec<u8>],
     ) -> Result<BlockChanges, OracleError> {
-        let mut session = Session::new(self, CallContext::Onchain { import: true })?;
+        let mut calls = Calls::new(self, CallContext::Onchain { import: true })?;
         let mut block = header.to_vec();
         block.extend(encode_body(body));
-        session.call_for_block("Core_execute_block", &block)?;
-        session.changes()
+        calls.call_for_block("Core_execute_block", &block)?;
+        calls.changes()
     }
 
     /// Builds a block of the extrinsics offered, as an authoring node does: each in a transaction
@@ -162,12 +162,12 @@ impl Oracle {
         digest: &[Vec<u8>],
         offered: &[Vec<u8>],
     ) -> Result<BuiltBlock, OracleError> {
-        let mut session = Session::new(self, CallContext::Onchain { import: false })?;
+        let mut calls = Calls::new(self, CallContext::Onchain { import: false })?;
         let header = header_to_initialize(parent_hash, number, digest);
-        session.call_for_block("Core_initialize_block", &header)?;
+        calls.call_for_block("Core_initialize_block", &header)?;
         let (mut outcomes, mut faults) = (Vec::new(), Vec::new());
         for extrinsic in offered {
-            let (outcome, fault) = session.apply(extrinsic)?;
+            let (outcome, fault) = calls.apply(extrinsic)?;
             outcomes.push(outcome);
             faults.push(fault);
         }
@@ -176,8 +176,8 @@ impl Oracle {
             body: included.map(|o| o.extrinsic.clone()).collect(),
             offered: outcomes,
             faults,
-            header: session.call_for_block("BlockBuilder_finalize_block", &[])?,
-            changes: session.changes()?,
+            header: calls.call_for_block("BlockBuilder_finalize_block", &[])?,
+            changes: calls.changes()?,
         })
     }
 
@@ -196,7 +196,7 @@ fn encode_body(body: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Consecutive calls on one overlay.
-struct Session<'a> {
+struct Calls<'a> {
     oracle: &'a Oracle,
     context: CallContext,
     code: Vec<u8>,
@@ -205,7 +205,7 @@ struct Session<'a> {
     extensions: Extensions,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Calls<'a> {
     fn new(oracle: &'a Oracle, context: CallContext) -> Result<Self, OracleError> {
         let code = oracle
             .read(None, well_known_keys::CODE)?

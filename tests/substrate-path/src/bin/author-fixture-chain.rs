@@ -8,7 +8,10 @@ use slackwater_runtime_fixtures::guest::fixture_chain_path;
 use slackwater_substrate_path::OracleError;
 use slackwater_substrate_path::author::{BLOCKS, SEED, author};
 
-#[expect(clippy::print_stderr, reason = "a command line tool says what it did")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a program for the command line says what it did"
+)]
 fn main() -> ExitCode {
     // Some faults of the guest are panics inside host functions, which the executor catches.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
