@@ -147,9 +147,7 @@ impl Divergence {
             return Ok(());
         };
         let whole = !matches!(self.cause, Cause::Trapped(_));
-        let expected = effective(state, expected)?;
-        let computed = effective(state, &changes.writes)?;
-        self.write = first_difference(&expected, &computed, whole);
+        self.write = first_effective_difference(state, expected, &changes.writes, whole)?;
         Ok(())
     }
 }
@@ -165,12 +163,37 @@ pub(super) fn compare_writes<S: BlockState>(
     if exact {
         return Ok(first_difference(expected, computed, true));
     }
-    let expected = effective(state, expected)?;
-    Ok(first_difference(
-        &expected,
+    first_effective_difference(state, expected, computed, true)
+}
+
+/// The first difference among keys whose value differs from that in `state`, shown with all that
+/// was written.
+fn first_effective_difference<S: BlockState>(
+    state: &S,
+    expected: &WriteSet,
+    computed: &WriteSet,
+    whole: bool,
+) -> Result<Option<WriteDifference>, StateError> {
+    let found = first_difference(
+        &effective(state, expected)?,
         &effective(state, computed)?,
-        true,
-    ))
+        whole,
+    );
+    Ok(found.map(|difference| {
+        let written = |writes: &WriteSet| {
+            Value::of(
+                writes
+                    .get(&difference.child)
+                    .and_then(|entries| entries.get(&difference.key)),
+            )
+        };
+        let (expected, computed) = (written(expected), written(computed));
+        WriteDifference {
+            expected,
+            computed,
+            ..difference
+        }
+    }))
 }
 
 /// The writes that change something in `state`.
