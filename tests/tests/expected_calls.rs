@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use slackwater_executor::{
-    CallContext, CallError, CallOutcome, ExecutionError, call_on_state,
+    CallContext, CallOutcome, TrapKind, call_on_state,
     state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::{
@@ -86,30 +86,22 @@ fn check_call(executor: &Executor, state: &MemoryState, call: &ExpectedCall) -> 
             Ended::Returned
         }
         (ExpectedResult::Failed { .. }, Ok(ours)) => {
-            assert!(
-                !call.result.is_absent_function(),
-                "{name}: expected to be absent"
-            );
-            assert!(
-                matches!(ours.outcome, CallOutcome::Trapped(_)),
-                "{name}: {:?}",
-                ours.outcome
-            );
-            Ended::Trapped
-        }
-        (ExpectedResult::Failed { .. }, Err(error)) => {
-            assert!(call.result.is_absent_function(), "{name}: {error}");
-            let ExecutionError::Call {
-                source: CallError::MissingMethod { method },
-                ..
-            } = error
-            else {
-                panic!("{name}: {error}");
+            let CallOutcome::Trapped(trap) = ours.outcome else {
+                panic!("{name}: expected to fail, ended as {:?}", ours.outcome);
             };
-            assert_eq!(method, call.function);
-            Ended::Missing
+            assert!(
+                ours.changes.is_none(),
+                "{name}: nothing is left of a call that traps"
+            );
+            let missing = trap.kind == TrapKind::MissingMethod;
+            assert_eq!(missing, call.result.is_absent_function(), "{name}: {trap}");
+            if missing {
+                Ended::Missing
+            } else {
+                Ended::Trapped
+            }
         }
-        (ExpectedResult::Returned { .. }, Err(error)) => panic!("{name}: {error}"),
+        (_, Err(error)) => panic!("{name}: {error}"),
     }
 }
 

@@ -26,18 +26,6 @@ pub enum CallOutcome {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The runtime does not export this method.
-    #[error("the runtime does not export `{method}`")]
-    MissingMethod {
-        /// The method asked for.
-        method: String,
-    },
-    /// The export is a function, but not with the signature `(i32, i32) -> i64`.
-    #[error("export `{method}` does not have the signature of a runtime call, (i32, i32) -> i64")]
-    BadSignature {
-        /// The method asked for.
-        method: String,
-    },
     /// All slots of the pool are in use; raise `instances_max` or call again later.
     #[error("all {instances_max} instance slots are in use")]
     NoFreeInstance {

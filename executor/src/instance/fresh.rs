@@ -8,7 +8,7 @@
 use slackwater_host_functions::HostState;
 use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
 
-use super::{CallError, CallOutcome, call::call_entry_point, trap};
+use super::{CallError, CallOutcome, TrapKind, call::call_entry_point, trap};
 use crate::runtime::{EntryPoint, ExportLookup, HeapPages, Runtime};
 
 /// Runs `method` with `input` in a new instance of `runtime`. Must be called inside
@@ -23,14 +23,12 @@ pub(crate) fn call_fresh(
     let entry_point = match runtime.entry_point(method) {
         ExportLookup::Found(entry_point) => entry_point,
         ExportLookup::Missing => {
-            return Err(CallError::MissingMethod {
-                method: method.to_owned(),
-            });
+            let message = format!("the runtime does not export `{method}`");
+            return Ok(CallOutcome::trapped(TrapKind::MissingMethod, message));
         }
         ExportLookup::NotAnEntryPoint => {
-            return Err(CallError::BadSignature {
-                method: method.to_owned(),
-            });
+            let message = format!("`{method}` does not have the signature (i32, i32) -> i64");
+            return Ok(CallOutcome::trapped(TrapKind::MistypedMethod, message));
         }
     };
     let mut store = new_store(runtime, heap);

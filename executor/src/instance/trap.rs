@@ -13,6 +13,10 @@ use super::CallError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TrapKind {
+    /// The runtime does not export the method called.
+    MissingMethod,
+    /// The method called is exported, but not with the signature of a runtime call.
+    MistypedMethod,
     /// The guest panicked and said so through `ext_panic_handler_abort_on_panic`.
     Panic,
     /// `unreachable` was executed, usually a panic without a message.
