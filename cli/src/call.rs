@@ -50,9 +50,9 @@ pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
     };
     let report = call(args, storage, &input)?;
     if args.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&report)
+        print(&report);
     }
     Ok(Verdict::Good)
 }

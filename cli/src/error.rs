@@ -23,8 +23,8 @@ pub(crate) enum CliError {
     #[error("{}: neither runtime code, nor a raw chain spec ({spec}), nor a block fixture ({fixture})", path.display())]
     Unrecognised {
         path: PathBuf,
-        spec: FixtureError,
-        fixture: FixtureError,
+        spec: Box<FixtureError>,
+        fixture: Box<FixtureError>,
     },
     #[error("{0}")]
     Input(HexError),
@@ -33,7 +33,7 @@ pub(crate) enum CliError {
     #[error("{} is itself a database; with several fixtures --db names the folder that holds one for each", .0.display())]
     DatabaseIsNoFolder(PathBuf),
     #[error(transparent)]
-    Fixture(#[from] FixtureError),
+    Fixture(Box<FixtureError>),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -42,4 +42,10 @@ pub(crate) enum CliError {
     Execution(#[from] ExecutionError),
     #[error("printing JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<FixtureError> for CliError {
+    fn from(error: FixtureError) -> Self {
+        Self::Fixture(Box::new(error))
+    }
 }

@@ -62,9 +62,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Verdict, CliError> {
         source,
     })?;
     if args.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&report)
+        print(&report);
     }
     Ok(Verdict::Good)
 }

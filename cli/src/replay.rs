@@ -97,9 +97,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
         report.fixtures.push(replay_file(args, &executor, file)?);
     }
     if args.json {
-        print_json(&report)?
+        print_json(&report)?;
     } else {
-        print(&report)
+        print(&report);
     }
     for fixture in &report.fixtures {
         if let Some(error) = &fixture.error {

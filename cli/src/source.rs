@@ -18,8 +18,8 @@ pub(crate) fn read_state(path: &Path) -> Result<Storage, CliError> {
         Ok(fixture) => Ok(fixture.state),
         Err(fixture) => Err(CliError::Unrecognised {
             path: path.to_owned(),
-            spec,
-            fixture,
+            spec: Box::new(spec),
+            fixture: Box::new(fixture),
         }),
     }
 }

@@ -33,7 +33,7 @@ pub fn read_guest(
     let offset = usize::try_from(address).map_err(|error| error.to_string())?;
     memory
         .read(context, offset, destination)
-        .map_err(|_| out_of_bounds(address, destination.len()))
+        .map_err(|_access_error| out_of_bounds(address, destination.len()))
 }
 
 /// Copies `data` into guest memory.
@@ -49,7 +49,7 @@ pub fn write_guest(
     let offset = usize::try_from(address).map_err(|error| error.to_string())?;
     memory
         .write(context, offset, data)
-        .map_err(|_| out_of_bounds(address, data.len()))
+        .map_err(|_access_error| out_of_bounds(address, data.len()))
 }
 
 /// Allocates `size` bytes on the guest's heap, growing its memory within its limit when needed.

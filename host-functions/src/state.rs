@@ -100,7 +100,7 @@ impl HostState {
     }
 }
 
-/// Refusing growth past the limit is deterministic and shows the guest a −1; failing to provide
+/// Refusing growth past the limit is deterministic and shows the guest a -1; failing to provide
 /// memory within it is not, so that ends the call.
 impl ResourceLimiter for HostState {
     fn memory_growing(

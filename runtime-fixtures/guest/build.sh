@@ -65,7 +65,7 @@ download() {
     apt-get download "$package=$version" >/dev/null 2>"$toolchain/apt.log" ||
         fail "$package $version cannot be downloaded (apt-get update first?); offered:" \
             "$(apt-cache madison "$package" | awk '{print $3}' | xargs); apt says: $(tail -n 1 "$toolchain/apt.log");" \
-            "old versions are kept by snapshot.debian.org"
+            "Debian's snapshot archive keeps old versions"
     file=$(find . -name "${package}_*.deb")
     echo "$sha256  $file" | sha256sum --check --quiet || fail "$package $version has other content than pinned"
     dpkg-deb -x "$file" root || fail "$file cannot be unpacked"

@@ -4,6 +4,10 @@
 //! only.
 
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "all of it panics on failure, as said above"
+)]
 
 use std::path::{Path, PathBuf};
 

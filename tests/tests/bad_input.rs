@@ -437,8 +437,12 @@ fn damage_on_disk_is_no_verdict_on_a_block() {
         }
     }
     assert!(damaged > 0, "there are table files");
-    let Ok(database) = open(folder.path()) else {
-        return;
+    let database = match open(folder.path()) {
+        Ok(database) => database,
+        Err(error) => {
+            assert!(matches!(error, OpenError::Database { .. }), "{error}");
+            return;
+        }
     };
     let error = replay_onto(&executor, &database, &chain, ExecutionPath::Split)
         .expect_err("the state cannot be read");

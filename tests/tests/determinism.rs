@@ -155,7 +155,7 @@ fn ed25519_is_judged_by_the_rules_the_caller_chooses() {
     let verify = |extensions| call(&executor(), &code, "verify", &[], extensions).0;
     assert_eq!(verify(Extensions::new()), [1]);
     let mut dalek = Extensions::new();
-    dalek.register(UseDalekExt::default());
+    dalek.register(UseDalekExt);
     assert_eq!(verify(dalek), [0]);
 }
 

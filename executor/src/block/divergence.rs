@@ -267,7 +267,7 @@ impl fmt::Display for Value {
             Self::Deleted => formatter.write_str("deleted"),
             Self::Present(value) if value.len() > VALUE_BYTES_SHOWN => write!(
                 formatter,
-                "0x{}… ({} bytes)",
+                "0x{}... ({} bytes)",
                 HexDisplay::from(&&value[..VALUE_BYTES_SHOWN]),
                 value.len(),
             ),

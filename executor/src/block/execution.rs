@@ -103,13 +103,19 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
     pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicOutcome, ExecutionError> {
-        self.layers.begin();
-        let outcome = self.call(APPLY, extrinsic).map(ExtrinsicOutcome::of_call);
-        match &outcome {
-            Ok(outcome) if outcome.is_included() => self.layers.commit(),
-            _ => self.layers.rollback(),
-        }
-        outcome
+        let Self {
+            executor,
+            runtime,
+            heap,
+            layers,
+        } = self;
+        layers.layered(
+            |layers| {
+                let outcome = call(executor, runtime, *heap, layers, APPLY, extrinsic)?;
+                Ok(ExtrinsicOutcome::of_call(outcome))
+            },
+            |outcome| outcome.as_ref().is_ok_and(ExtrinsicOutcome::is_included),
+        )
     }
 
     /// Ends the block and returns the header the runtime makes of it.
@@ -150,13 +156,25 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             heap,
             layers,
         } = self;
-        layers
-            .run(|ext| executor.call(runtime, ext, method, input, *heap))?
-            .map_err(|source| ExecutionError::Call {
-                method: method.to_owned(),
-                source,
-            })
+        call(executor, runtime, *heap, layers, method, input)
     }
+}
+
+/// One call in an instance of its own, with `layers` as its storage.
+fn call<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    runtime: &Runtime,
+    heap: HeapPages,
+    layers: &mut BlockLayers<'_, S>,
+    method: &str,
+    input: &[u8],
+) -> Result<CallOutcome, ExecutionError> {
+    layers
+        .run(|ext| executor.call(runtime, ext, method, input, heap))?
+        .map_err(|source| ExecutionError::Call {
+            method: method.to_owned(),
+            source,
+        })
 }
 
 fn decoded<T>(

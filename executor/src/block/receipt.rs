@@ -5,6 +5,7 @@
 
 #![expect(
     trivial_numeric_casts,
+    clippy::cast_possible_truncation,
     reason = "the derived encoder casts the index of each variant"
 )]
 

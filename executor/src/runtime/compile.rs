@@ -131,7 +131,7 @@ fn find_memory(module: &Module) -> Result<(ModuleExport, u32), RuntimeError> {
     let index = module.get_export_index(MEMORY_EXPORT).ok_or_else(missing)?;
     match module.get_export(MEMORY_EXPORT) {
         Some(ExternType::Memory(memory)) if !memory.is_64() => {
-            let pages = u32::try_from(memory.minimum()).map_err(|_| missing())?;
+            let pages = u32::try_from(memory.minimum()).map_err(|_too_large| missing())?;
             Ok((index, pages))
         }
         _ => Err(missing()),

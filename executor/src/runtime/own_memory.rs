@@ -102,19 +102,19 @@ impl Pending {
         if id == SectionId::Custom as u8 {
             return;
         }
-        if id >= SectionId::Memory as u8 {
-            if let Some(memory) = self.memory.take() {
-                let mut section = MemorySection::new();
-                section.memory(memory);
-                module.section(&section);
-            }
+        if id >= SectionId::Memory as u8
+            && let Some(memory) = self.memory.take()
+        {
+            let mut section = MemorySection::new();
+            section.memory(memory);
+            module.section(&section);
         }
-        if id > SectionId::Export as u8 {
-            if let Some(name) = self.export.take() {
-                let mut section = ExportSection::new();
-                section.export(&name, ExportKind::Memory, 0);
-                module.section(&section);
-            }
+        if id > SectionId::Export as u8
+            && let Some(name) = self.export.take()
+        {
+            let mut section = ExportSection::new();
+            section.export(&name, ExportKind::Memory, 0);
+            module.section(&section);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Writing to the database: a genesis, and one block at a time, each in one atomic batch.
 
+use std::collections::BTreeMap;
+
 use codec::{Decode, Encode};
 use rocksdb::WriteBatch;
 use sp_core::{
@@ -196,7 +198,8 @@ impl Database {
 
     fn put_nodes(&self, batch: &mut WriteBatch, mut nodes: BackendTransaction<Blake2Hasher>) {
         let column = self.column(CF_NODES);
-        for (key, (node, count)) in nodes.drain() {
+        let nodes: BTreeMap<_, _> = nodes.drain().into_iter().collect();
+        for (key, (node, count)) in nodes {
             if count > 0 {
                 batch.put_cf(column, key, node);
             } else if count < 0 {
@@ -214,8 +217,9 @@ fn all_writes(
 ) -> WriteSet {
     let mut writes = WriteSet::new();
     let some = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), Some(value.clone()));
-    let mut top: std::collections::BTreeMap<_, _> = storage.top.iter().map(some).collect();
-    for (child, contents) in &storage.children_default {
+    let mut top: BTreeMap<_, _> = storage.top.iter().map(some).collect();
+    let children: BTreeMap<_, _> = storage.children_default.iter().collect();
+    for (child, contents) in children {
         let entries = contents
             .data
             .iter()

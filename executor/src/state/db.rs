@@ -82,9 +82,9 @@ impl Database {
             commit: Mutex::new(()),
         };
         if new {
-            database.write_format()?
+            database.write_format()?;
         } else {
-            database.check_format()?
+            database.check_format()?;
         }
         database.head()?;
         Ok(database)

@@ -41,6 +41,10 @@ impl<S> std::fmt::Debug for BlockLayers<'_, S> {
     }
 }
 
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "only this module opens and closes layers, and it does so in pairs"
+)]
 impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// No changes yet. `extensions` are what host functions find beside the storage.
     pub fn new(state: &'s S, extensions: Extensions) -> Self {
@@ -74,25 +78,27 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         Ok(result)
     }
 
-    /// Opens a layer; every one must be closed by [`Self::commit`] or [`Self::rollback`].
-    pub fn begin(&mut self) {
+    /// Runs `work` in a layer of its own, which is committed if `keep` says so of its result and
+    /// rolled back otherwise.
+    pub fn layered<R>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> R,
+        keep: impl FnOnce(&R) -> bool,
+    ) -> R {
         self.keep_index_operations();
         self.overlay.start_transaction();
         self.extensions.start_transaction(TransactionType::Host);
-    }
-
-    /// Closes the innermost layer and keeps its changes.
-    pub fn commit(&mut self) {
-        self.overlay.commit_transaction().expect(LOCKSTEP);
-        self.extensions.commit_transaction(TransactionType::Host);
-        self.keep_index_operations();
-    }
-
-    /// Closes the innermost layer and drops its changes.
-    pub fn rollback(&mut self) {
-        self.overlay.rollback_transaction().expect(LOCKSTEP);
-        self.extensions.rollback_transaction(TransactionType::Host);
-        self.index_seen = self.overlay.transaction_index_ops().len();
+        let result = work(self);
+        if keep(&result) {
+            self.overlay.commit_transaction().expect(LOCKSTEP);
+            self.extensions.commit_transaction(TransactionType::Host);
+            self.keep_index_operations();
+        } else {
+            self.overlay.rollback_transaction().expect(LOCKSTEP);
+            self.extensions.rollback_transaction(TransactionType::Host);
+            self.index_seen = self.overlay.transaction_index_ops().len();
+        }
+        result
     }
 
     fn keep_index_operations(&mut self) {

@@ -28,6 +28,9 @@ use super::{
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
+/// A key within its trie, and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// A consistent, read-only view of the state after one block.
 pub struct StateView<'db> {
     database: &'db Database,
@@ -100,7 +103,7 @@ impl<'db> StateView<'db> {
         space: &FlatSpace,
         start: &[u8],
         count: usize,
-    ) -> Result<VecDeque<(Vec<u8>, Vec<u8>)>, StateError> {
+    ) -> Result<VecDeque<Entry>, StateError> {
         let column = self.database.column(CF_FLAT);
         let from = space.key(start);
         let mode = IteratorMode::From(&from, Direction::Forward);
@@ -289,7 +292,7 @@ pub struct FlatIter<'db> {
     space: FlatSpace,
     prefix: Vec<u8>,
     next: Option<Vec<u8>>,
-    batch: VecDeque<(Vec<u8>, Vec<u8>)>,
+    batch: VecDeque<Entry>,
     scan: usize,
     view: std::marker::PhantomData<&'db ()>,
 }
@@ -312,7 +315,7 @@ impl FlatIter<'_> {
         }
     }
 
-    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<(Vec<u8>, Vec<u8>), StateError>> {
+    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<Entry, StateError>> {
         if self.batch.is_empty() {
             let start = self.next.take()?;
             match view.scan(&self.space, &start, self.scan) {
