@@ -21,3 +21,8 @@ pub use runtime::{CallContext, GuestProfile, HeapPages, Runtime, RuntimeBlob, Ru
 pub use slackwater_host_functions as host_functions;
 pub use state::{Database, Durability};
 pub use wasm_executor::WasmExecutor;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -118,7 +118,9 @@ fn handed_out_genesis_states() {
 #[test]
 fn genesis_states_of_the_relay_chains() {
     let file = "expected-calls-crate-polkadot-service-31.jsonl";
-    let find = |spec: &str| crate_file_or_skip("polkadot-service", "31.0.0", spec);
+    let find = |spec: &str| {
+        crate_file_or_skip("polkadot-service", "31.0.0", &format!("chain-specs/{spec}"))
+    };
     let Some((returned, trapped, missing)) = check(file, find) else {
         return;
     };
