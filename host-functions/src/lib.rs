@@ -7,7 +7,7 @@
 //! | [`deterministic`] | replacements for functions that would leak the host's settings |
 //! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
 //! | [`context`] | reading, writing and allocating guest memory from a host function |
-//! | [`register`] | binding a function set to the imports of one module |
+//! | [`mod@register`] | binding a function set to the imports of one module |
 //!
 //! Invariant: a guest reaches its own memory and the functions of the set, nothing else, and no
 //! answer depends on how the host happens to be configured.

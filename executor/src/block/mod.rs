@@ -3,14 +3,14 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`block`] | a block's bytes: header, seal, body |
-//! | [`outcome`] | what can become of one extrinsic, and how the guest says so |
-//! | [`receipt`] | what is recorded of included extrinsics: consensus data |
-//! | [`execution`] | the phases initialize, apply, finalize over one block's layers |
-//! | [`build`] | the building policy: what fails is left out |
-//! | [`replay`] | the replaying policy: what fails makes the block invalid |
-//! | [`divergence`] | where a replayed block departs from the chain's |
-//! | [`import`] | replaying onto a database, and committing |
+//! | `block` | a block's bytes: header, seal, body |
+//! | `outcome` | what can become of one extrinsic, and how the guest says so |
+//! | `receipt` | what is recorded of included extrinsics: consensus data |
+//! | `execution` | the phases initialize, apply, finalize over one block's layers |
+//! | `build` | the building policy: what fails is left out |
+//! | `replay` | the replaying policy: what fails makes the block invalid |
+//! | `divergence` | where a replayed block departs from the chain's |
+//! | `import` | replaying onto a database, and committing |
 
 #[expect(
     clippy::module_inception,

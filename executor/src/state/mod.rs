@@ -3,12 +3,12 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`schema`] | the bytes of keys and records in the database |
-//! | [`db`] | RocksDB; nothing else does |
-//! | [`view`] | state at one block: flat reads, roots over stored trie nodes |
-//! | [`layers`] | nested changes over a view, one layer per extrinsic |
-//! | [`changes`] | what a block changed, ready to be compared or committed |
-//! | [`memory`] | a whole state in memory, for single calls and tests |
+//! | `schema` | the bytes of keys and records in the database |
+//! | `db` | RocksDB; nothing else does |
+//! | `view` | state at one block: flat reads, roots over stored trie nodes |
+//! | `layers` | nested changes over a view, one layer per extrinsic |
+//! | `changes` | what a block changed, ready to be compared or committed |
+//! | `memory` | a whole state in memory, for single calls and tests |
 
 mod changes;
 mod commit;
