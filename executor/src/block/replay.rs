@@ -128,23 +128,27 @@ pub fn execute_whole<S: BlockState, H: HostFunctions>(
 ) -> Result<Executed, ReplayError> {
     let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions)?;
     let result = execution.execute_whole(&block.encode_unsealed())?;
-    let changes = execution.finish()?;
     let diverged = |cause| Divergence::new(block.header.number, Step::ExecuteBlock, cause);
-    let expected = block.header.state_root;
-    match result {
-        Err(trap) => Err(diverged(Cause::Trapped(trap)).with_changes(changes).into()),
-        Ok(()) if changes.state_root != expected => {
-            let cause = Cause::StateRoot {
-                expected,
-                computed: changes.state_root,
-            };
-            Err(diverged(cause).with_changes(changes).into())
+    if let Err(trap) = result {
+        let divergence = diverged(Cause::Trapped(trap));
+        // What was computed by then is for the report; without it there is still the fault.
+        return Err(match execution.finish() {
+            Ok(changes) => divergence.with_changes(changes),
+            Err(_no_root) => divergence,
         }
-        Ok(()) => Ok(Executed {
-            receipts: BlockReceipts::whole(),
-            changes,
-        }),
+        .into());
     }
+    let changes = execution.finish()?;
+    let expected = block.header.state_root;
+    if changes.state_root != expected {
+        let computed = changes.state_root;
+        let cause = Cause::StateRoot { expected, computed };
+        return Err(diverged(cause).with_changes(changes).into());
+    }
+    Ok(Executed {
+        receipts: BlockReceipts::whole(),
+        changes,
+    })
 }
 
 /// Why an extrinsic that is in the block does not belong there.

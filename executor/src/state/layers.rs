@@ -8,7 +8,10 @@
 //! Invariant: a layer rolled back leaves no trace. Cost: opening is constant, commit and rollback
 //! are proportional to the keys the layer touched.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use sp_core::{
     Blake2Hasher,
@@ -111,8 +114,16 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// Calculates the root and takes all changes out.
     ///
     /// # Errors
-    /// [`StateError`] when reading state failed.
-    pub fn finish(mut self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
+    /// [`StateError`] when reading state failed, or when the trie library panicked.
+    pub fn finish(self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
+        // The layers are given up either way, so no broken state is seen afterwards.
+        catch_unwind(AssertUnwindSafe(|| self.drain(state_version))).unwrap_or_else(|_panic| {
+            let reason = "the trie library panicked while it calculated the root".to_owned();
+            Err(StateError::Trie { reason })
+        })
+    }
+
+    fn drain(mut self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
         assert_eq!(self.overlay.transaction_depth(), 0, "{LOCKSTEP}");
         self.keep_index_operations();
         self.forget_stale_root();

@@ -11,7 +11,7 @@ use sp_state_machine::{
 };
 use sp_trie::MerkleValue;
 
-use super::{BlockState, DeltaSize, StateError};
+use super::{BlockState, DeltaSize, StateError, view::effective_delta};
 
 /// A state held in memory. Building it hashes every value once.
 #[derive(Debug)]
@@ -137,7 +137,9 @@ impl Backend<Blake2Hasher> for MemoryState {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
-        self.backend.storage_root(delta, state_version)
+        let exists = |key: &[u8]| self.backend.exists_storage(key).unwrap_or(true);
+        let delta = effective_delta(delta, exists);
+        self.backend.storage_root(delta.into_iter(), state_version)
     }
 
     fn child_storage_root<'a>(
@@ -146,8 +148,13 @@ impl Backend<Blake2Hasher> for MemoryState {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
+        let exists = |key: &[u8]| {
+            let exists = self.backend.exists_child_storage(child_info, key);
+            exists.unwrap_or(true)
+        };
+        let delta = effective_delta(delta, exists);
         self.backend
-            .child_storage_root(child_info, delta, state_version)
+            .child_storage_root(child_info, delta.into_iter(), state_version)
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<MemoryIter, StateError> {

@@ -7,7 +7,7 @@
 //! keys times the depth of the trie.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError},
 };
 
@@ -95,6 +95,11 @@ impl<'db> StateView<'db> {
         let column = self.database.column(CF_FLAT);
         let found = self.snapshot.get_pinned_cf(column, space.key(key));
         self.noted(found.map(|value| value.is_some()).map_err(StateError::from))
+    }
+
+    /// Whether `key` is in the state. A failing read is noted, and voids the root it is asked for.
+    fn may_exist(&self, space: &FlatSpace, key: &[u8]) -> bool {
+        self.exists(space, key).unwrap_or(true)
     }
 
     /// Up to `count` entries of `space` at or after `start` (bytes within the space).
@@ -240,8 +245,10 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
         let mut size = DeltaSize::default();
-        let counted = delta.inspect(|(key, value)| size.add(key, *value));
-        let root = self.trie().storage_root(counted, state_version);
+        let top = FlatSpace::top();
+        let delta = delta.inspect(|(key, value)| size.add(key, *value));
+        let delta = effective_delta(delta, |key| self.may_exist(&top, key));
+        let root = self.trie().storage_root(delta.into_iter(), state_version);
         *self
             .last_delta
             .lock()
@@ -255,8 +262,10 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
+        let child = FlatSpace::child(child_info.storage_key());
+        let delta = effective_delta(delta, |key| self.may_exist(&child, key));
         self.trie()
-            .child_storage_root(child_info, delta, state_version)
+            .child_storage_root(child_info, delta.into_iter(), state_version)
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<FlatIter<'db>, StateError> {
@@ -268,6 +277,17 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
     fn usage_info(&self) -> UsageInfo {
         UsageInfo::empty()
     }
+}
+
+/// The last change of each key, without deletions of keys that are not there: asked to remove an
+/// absent key that other keys begin with, trie-db (as of 0.32) removes one of those, or panics.
+pub(super) fn effective_delta<'a>(
+    delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    exists: impl Fn(&[u8]) -> bool,
+) -> BTreeMap<&'a [u8], Option<&'a [u8]>> {
+    let mut delta: BTreeMap<_, _> = delta.collect();
+    delta.retain(|key, value| value.is_some() || exists(key));
+    delta
 }
 
 impl DeltaSize {
