@@ -115,9 +115,9 @@ impl ExecutorArgs {
 pub(crate) enum Mode {
     /// Every call in an instance made from scratch.
     Fresh,
-    /// Every call in a cached instance, reset in place.
+    /// Every call in a cached instance, reset in place. Not available yet.
     Snapshot,
-    /// Both, one after the other.
+    /// Both, one after the other. Not available yet.
     Both,
 }
 

@@ -203,10 +203,10 @@ fn progress_bar(args: &ReplayArgs, file: &str, blocks: usize) -> ProgressBar {
         ProgressDrawTarget::stderr()
     };
     let style = ProgressStyle::with_template(
-        "{prefix} {wide_bar} {pos}/{len} blocks, {msg} extrinsics/s, {eta} left",
+        "{prefix} [{bar:32}] {pos}/{len} blocks, {msg} extrinsics/s, {eta} left",
     );
     let bar = ProgressBar::with_draw_target(Some(blocks as u64), target);
-    bar.set_prefix(file.to_owned());
+    bar.set_prefix(short_name(file));
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
