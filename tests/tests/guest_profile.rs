@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs::File, io::Read, path::PathBuf};
 
 use sc_executor_common::{runtime_blob::RuntimeBlob, wasm_runtime::HeapAllocStrategy};
 use sc_executor_wasmtime::{InstantiationStrategy, Semantics, prepare_runtime_artifact};
-use slackwater_executor::GuestProfile;
+use slackwater_executor::{ExecutorConfig, GuestProfile, RuntimeError};
 use slackwater_runtime_fixtures::real_fixtures_or_skip;
+use slackwater_tests::{executor, executor_with};
 use wast::{
     QuoteWat, Wast, WastDirective,
     parser::{ParseBuffer, parse},
@@ -131,4 +132,74 @@ fn substrate_accepts_what_the_reference_accepts() {
     );
     assert!(judged >= MODULES_MIN, "only {judged} modules were judged");
     assert!(accepted >= 300, "only {accepted} modules were accepted");
+}
+
+/// Each feature of the wide profile: refused by default, run by an executor set to it.
+#[test]
+fn the_wide_profile_runs_what_substrate_refuses() {
+    let features = [
+        (
+            "sign extension",
+            "(func (result i32) (i32.extend8_s (i32.const 200)))",
+        ),
+        (
+            "saturating conversion",
+            "(func (result i32) (i32.trunc_sat_f32_s (f32.const 1e20)))",
+        ),
+        (
+            "multi-value",
+            "(func (result i32 i32) (i32.const 1) (i32.const 2))",
+        ),
+        (
+            "bulk memory",
+            "(func (memory.fill (i32.const 0) (i32.const 0) (i32.const 9)))",
+        ),
+        (
+            "reference types",
+            "(table 1 externref) (func (result i32) (table.size 0))",
+        ),
+        ("SIMD", "(func (result v128) (i32x4.splat (i32.const 7)))"),
+    ];
+    let wide = ExecutorConfig::default().with_profile(GuestProfile::Wide);
+    let (wide, default) = (executor_with(wide), executor());
+    let module = |body: &str| {
+        wat::parse_str(format!(
+            r#"(module (memory (export "memory") 17)
+                (global (export "__heap_base") i32 (i32.const 65536)) {body})"#
+        ))
+        .expect("wat")
+    };
+    for (feature, body) in features {
+        let code = module(body);
+        let refused = default.runtime(&code);
+        assert!(
+            matches!(refused, Err(RuntimeError::Invalid { .. })),
+            "{feature}: {refused:?}"
+        );
+        wide.runtime(&code)
+            .unwrap_or_else(|error| panic!("{feature}: {error}"));
+    }
+    for (feature, body) in [
+        ("threads", "(func (atomic.fence))"),
+        ("tail calls", "(func $f (return_call $f))"),
+        (
+            "relaxed SIMD",
+            "(func (param v128) (result v128)
+            (i8x16.relaxed_swizzle (local.get 0) (local.get 0)))",
+        ),
+        ("second memory", "(memory 1)"),
+        ("64-bit memory", "(memory i64 1)"),
+        ("exceptions", "(tag)"),
+        ("function references", "(func (param (ref func)))"),
+        (
+            "extended constants",
+            "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+        ),
+    ] {
+        let refused = wide.runtime(&module(body));
+        assert!(
+            matches!(refused, Err(RuntimeError::Invalid { .. })),
+            "{feature}: {refused:?}"
+        );
+    }
 }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use slackwater_executor::ExecutionPath;
+use slackwater_executor::{
+    ExecutionPath, GuestProfile, RuntimeBlob,
+    runtime::{BLOCK_BUILDER_API, CODE_BYTES_MAX, CORE_API},
+};
 use slackwater_tests::{PATHS, REAL_BLOCKS, executor, real_blocks, replay, temporary_database};
+use sp_core::storage::well_known_keys::CODE;
 
 /// Blocks and extrinsics of each fixture, so that a fixture read in part is noticed.
 const SIZES: [(&str, usize, usize); 4] = [
@@ -102,4 +106,60 @@ fn the_database_holds_blocks_and_the_final_state() {
         stored == state,
         "the flat state differs from the sum of all writes"
     );
+}
+
+/// Name, spec version, system version and the versions of Core and BlockBuilder of each runtime,
+/// and whether it carries them in sections or has to be called.
+#[test]
+fn versions_are_read_from_sections_and_by_calling() {
+    let executor = executor();
+    for (fixture, name, spec, system, core, builder, embedded) in [
+        ("westend-blocks-1-128", "westend", 1, 0, 2, 4, false),
+        ("kusama-block-1", "kusama", 1020, 0, 2, 4, false),
+        (
+            "smoldot-child-trie-create-one",
+            "swanky-node",
+            3,
+            1,
+            4,
+            6,
+            true,
+        ),
+        (
+            "smoldot-runtime-host-2023-06-12",
+            "substrate-contracts-node",
+            100,
+            1,
+            4,
+            6,
+            true,
+        ),
+    ] {
+        let Some(fixture) = real_blocks(fixture) else {
+            return;
+        };
+        let code = &fixture.state.top[CODE];
+        let runtime = executor.runtime(code).expect(name);
+        let version = runtime.version();
+        assert_eq!(version.spec_name, name);
+        assert_eq!(
+            (version.spec_version, version.system_version),
+            (spec, system),
+            "{name}"
+        );
+        assert_eq!(version.transaction_version, 1, "{name}");
+        assert_eq!(version.api_version(&CORE_API), Some(core), "{name}");
+        assert_eq!(
+            version.api_version(&BLOCK_BUILDER_API),
+            Some(builder),
+            "{name}"
+        );
+        let blob = RuntimeBlob::new(code, CODE_BYTES_MAX, GuestProfile::Substrate).expect(name);
+        assert_eq!(
+            blob.embedded_version().expect(name).is_some(),
+            embedded,
+            "{name}"
+        );
+        assert!(runtime.missing_host_functions().is_empty(), "{name}");
+    }
 }
