@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long fmt lint deny setup
 
-TEST_STEPS := setup fixtures fmt deny lint test doc examples
+TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -24,7 +24,7 @@ lint: ## Clippy over all targets, warnings denied
 	@scripts/check.sh setup lint
 
 deny: ## Licences, bans and sources of all dependencies
-	@scripts/check.sh setup deny
+	@scripts/check.sh setup fetch deny
 
 setup: ## Install what the build needs and the machine lacks
 	@scripts/check.sh setup

@@ -16,6 +16,11 @@ step_setup() {
     scripts/setup.sh deny
 }
 
+# Everything the lock file names, so that later steps can do without the network.
+step_fetch() {
+    cargo fetch --locked
+}
+
 step_fixtures() {
     scripts/fetch-crate-fixtures.sh
 }

@@ -5,5 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 CHAIN=runtime-fixtures/chain/guest-chain.json
 
 scripts/setup.sh
-cargo build --package slackwater --release --locked
+# With the whole workspace's features, so that `make test` finds what this built; only the tool is built.
+cargo build --workspace --bin slackwater --release --locked
 "$CARGO_TARGET_DIR/release/slackwater" replay "$CHAIN"
+echo "The tool is $CARGO_TARGET_DIR/release/slackwater"

@@ -14,11 +14,15 @@ any_file() {
 
 # bindgen loads libclang at run time to read RocksDB's C header; libclang brings its own stddef.h and stdarg.h.
 has_libclang() {
-    [[ -n "${LIBCLANG_PATH:-}" ]] && return 0
-    { any_file '/usr/lib/llvm*/lib/libclang*.so*' || any_file '/usr/lib*/libclang*.so*' ||
-        any_file '/usr/lib/*/libclang*.so*'; } &&
-        { any_file '/usr/lib/llvm*/lib/clang/*/include/stddef.h' ||
-            any_file '/usr/lib*/clang/*/include/stddef.h'; }
+    [[ -n "${LIBCLANG_PATH:-}" ]] && any_file "$LIBCLANG_PATH/libclang*.so*" && return 0
+    local folder
+    for folder in '/usr/lib/llvm*/lib' '/usr/lib*' '/usr/lib/*'; do
+        # Not libclang-cpp, which is another library.
+        any_file "$folder/libclang.so*" || any_file "$folder/libclang-[0-9]*.so*" || continue
+        any_file '/usr/lib/llvm*/lib/clang/*/include/stddef.h' || any_file '/usr/lib*/clang/*/include/stddef.h'
+        return
+    done
+    return 1
 }
 
 missing_packages() {

@@ -129,6 +129,15 @@ pub(crate) enum Path {
     Whole,
 }
 
+impl Path {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 impl From<Path> for ExecutionPath {
     fn from(path: Path) -> Self {
         match path {

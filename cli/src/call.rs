@@ -2,18 +2,20 @@
 
 use serde::Serialize;
 use slackwater_executor::{
-    CallOutcome, Trap, WasmExecutor, call_on_state,
+    CallOutcome, ExecutionError, Trap, WasmExecutor,
+    block::state_version_of,
+    call_on_state,
     host_functions::SlackwaterHostFunctions,
     state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::hexadecimal;
-use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
+use sp_core::storage::{Storage, well_known_keys::CODE};
 
 use crate::{
     Verdict,
     args::CallArgs,
     error::CliError,
-    output::{hex, print_json, thousands},
+    output::{hex, print_json, say, thousands},
     source::{read_file, read_state},
 };
 
@@ -52,14 +54,15 @@ pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
     if args.json {
         print_json(&report)?;
     } else {
-        print(&report);
+        print(&report)?;
     }
     Ok(Verdict::Good)
 }
 
 fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliError> {
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
-    let state = MemoryState::new(storage, StateVersion::V1);
+    let version = state_version_of(&executor, &storage).map_err(ExecutionError::from)?;
+    let state = MemoryState::new(storage, version);
     let context = args.context.into();
     let call = call_on_state(
         &executor,
@@ -93,16 +96,17 @@ impl From<Trap> for TrapReport {
     }
 }
 
-fn print(report: &Report) {
-    println!("{}: {}", report.method, report.outcome);
+fn print(report: &Report) -> Result<(), CliError> {
+    say(format!("{}: {}", report.method, report.outcome))?;
     if let Some(output) = &report.output {
-        println!("output: {output}");
-        println!("keys touched: {}", thousands(report.changes));
+        say(format!("output: {output}"))?;
+        say(format!("keys touched: {}", thousands(report.changes)))?;
     }
     if let Some(trap) = &report.trap {
-        println!("{}: {}", trap.kind, trap.message);
+        say(format!("{}: {}", trap.kind, trap.message))?;
         if let Some(backtrace) = &trap.backtrace {
-            println!("{backtrace}");
+            say(backtrace)?;
         }
     }
+    Ok(())
 }

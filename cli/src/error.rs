@@ -40,6 +40,12 @@ pub(crate) enum CliError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Execution(#[from] ExecutionError),
+    #[error("nobody reads the output any more")]
+    ReaderGone,
+    #[error("printing: {0}")]
+    Print(std::io::Error),
+    #[error("{0} is named like another fixture: with --db their databases would be the same")]
+    SameName(String),
     #[error("printing JSON: {0}")]
     Json(#[from] serde_json::Error),
 }

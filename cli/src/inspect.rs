@@ -10,7 +10,7 @@ use crate::{
     Verdict,
     args::InspectArgs,
     error::CliError,
-    output::{hex, print_json, table, thousands},
+    output::{hex, print_json, say, table, thousands},
     source::read_code,
 };
 
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Verdict, CliError> {
     if args.json {
         print_json(&report)?;
     } else {
-        print(&report);
+        print(&report)?;
     }
     Ok(Verdict::Good)
 }
@@ -118,7 +118,7 @@ fn report(code: &[u8]) -> Result<Report, RuntimeError> {
     })
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> Result<(), CliError> {
     let version = &report.version;
     let mut facts = table(["runtime", &version.spec_name]);
     let mut row = |name: &str, value: String| {
@@ -171,21 +171,22 @@ fn print(report: &Report) {
     );
     row("exports", report.exports.len().to_string());
     row("imports", report.imports.len().to_string());
-    println!("{facts}");
+    say(facts)?;
 
     let mut apis = table(["API", "version"]);
     for api in &report.apis {
         apis.add_row([api_name(&api.id), api.version.to_string()]);
     }
-    println!("{apis}");
+    say(apis)?;
     if report.missing_host_functions.is_empty() {
-        println!("Every imported host function is offered.");
+        say("Every imported host function is offered.")?;
     } else {
-        println!("Host functions this build does not offer (calling one traps):");
+        say("Host functions this build does not offer (calling one traps):")?;
         for name in &report.missing_host_functions {
-            println!("  {name}");
+            say(format!("  {name}"))?;
         }
     }
+    Ok(())
 }
 
 /// The trait name behind an API identifier, for those most runtimes have.

@@ -4,11 +4,7 @@
 //! Exit codes: 0 all good, 1 a block diverges from its chain, 2 bad input or a failing machine.
 
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "printing is what this crate is for"
-)]
+#![expect(clippy::print_stderr, reason = "printing is what this crate is for")]
 
 mod args;
 mod call;
@@ -46,10 +42,13 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Diverged) => ExitCode::from(EXIT_DIVERGED),
+        Err(CliError::ReaderGone) => ExitCode::SUCCESS,
         Err(CliError::Reported) => ExitCode::from(EXIT_ERROR),
         Err(error) => {
             if json {
-                println!("{}", serde_json::json!({ "error": error.to_string() }));
+                // If even this cannot be printed, the line below still says why.
+                let _unprinted =
+                    output::print_json(&serde_json::json!({ "error": error.to_string() }));
             }
             eprintln!("error: {error}");
             ExitCode::from(EXIT_ERROR)

@@ -1,5 +1,10 @@
 //! How results look: tables for people, JSON for scripts.
 
+use std::{
+    fmt::Display,
+    io::{ErrorKind, Write},
+};
+
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
@@ -16,8 +21,16 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
 
 /// Prints one JSON document.
 pub(crate) fn print_json(document: &impl Serialize) -> Result<(), CliError> {
-    println!("{}", serde_json::to_string_pretty(document)?);
-    Ok(())
+    say(serde_json::to_string_pretty(document)?)
+}
+
+/// Prints one line to standard output. A reader that has seen enough, such as `head`, ends the
+/// program quietly.
+pub(crate) fn say(line: impl Display) -> Result<(), CliError> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => CliError::ReaderGone,
+        _ => CliError::Print(error),
+    })
 }
 
 /// `0x` and lower-case hex.

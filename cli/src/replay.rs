@@ -1,6 +1,7 @@
 //! `slackwater replay`: blocks of fixtures, each checked and committed.
 
 use std::{
+    collections::BTreeSet,
     io::IsTerminal,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -9,8 +10,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use slackwater_executor::{
-    Database, Durability, ExecutionPath, WasmExecutor,
-    block::{Divergence, Value},
+    Database, Durability, WasmExecutor,
+    block::{Cause, Divergence, Step, Value},
     host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
@@ -20,7 +21,7 @@ use crate::{
     Verdict,
     args::{Mode, ReplayArgs},
     error::CliError,
-    output::{hex, print_json, table, thousands},
+    output::{hex, print_json, say, table, thousands},
 };
 
 #[derive(Serialize)]
@@ -35,6 +36,8 @@ struct FixtureReport {
     path: &'static str,
     ok: bool,
     seconds: f64,
+    /// Blocks the database had before; they are not executed again.
+    blocks_present: usize,
     blocks: Vec<BlockReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     divergence: Option<DivergenceReport>,
@@ -63,6 +66,8 @@ struct DivergenceReport {
     block: u64,
     step: String,
     message: String,
+    /// Whether execution broke off, so that root and key are those of a block half done.
+    partial: bool,
     expected_root: Option<String>,
     computed_root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,34 +94,52 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
     if args.mode != Mode::Fresh {
         return Err(CliError::NoSnapshotMode);
     }
+    if args.db.is_some() {
+        check_names(&args.fixtures)?;
+    }
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
-    let mut report = Report {
-        fixtures: Vec::new(),
+    let fixtures = args
+        .fixtures
+        .iter()
+        .map(|file| replay_file(args, &executor, file));
+    let report = Report {
+        fixtures: fixtures.collect(),
     };
-    for file in &args.fixtures {
-        report.fixtures.push(replay_file(args, &executor, file)?);
-    }
-    if args.json {
-        print_json(&report)?;
+    let printed = if args.json {
+        print_json(&report)
     } else {
-        print(&report);
-    }
+        print(&report)
+    };
     for fixture in &report.fixtures {
         if let Some(error) = &fixture.error {
             eprintln!("error: {}: {error}", fixture.file);
         }
     }
-    if report
-        .fixtures
-        .iter()
-        .any(|fixture| fixture.error.is_some())
-    {
-        Err(CliError::Reported)
-    } else if report.fixtures.iter().any(|fixture| !fixture.ok) {
-        Ok(Verdict::Diverged)
-    } else {
-        Ok(Verdict::Good)
+    match printed {
+        // The verdict stands, whether anybody reads the report to its end or not.
+        Ok(()) | Err(CliError::ReaderGone) => {}
+        Err(error) => return Err(error),
     }
+    let all = |good: fn(&FixtureReport) -> bool| report.fixtures.iter().all(good);
+    if !all(|fixture| fixture.error.is_none()) {
+        Err(CliError::Reported)
+    } else if all(|fixture| fixture.ok) {
+        Ok(Verdict::Good)
+    } else {
+        Ok(Verdict::Diverged)
+    }
+}
+
+/// Databases are named after their fixtures.
+fn check_names(files: &[PathBuf]) -> Result<(), CliError> {
+    let mut seen = BTreeSet::new();
+    for file in files {
+        let name = short_name(&file.display().to_string());
+        if !seen.insert(name) {
+            return Err(CliError::SameName(file.display().to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// Where the blocks of `file` go. The temporary folder lives as long as the second value.
@@ -135,57 +158,40 @@ fn open_database(
     } else if folder.join("CURRENT").exists() {
         return Err(CliError::DatabaseIsNoFolder(folder.clone()));
     } else {
-        folder.join(
-            file.file_stem()
-                .map_or_else(|| PathBuf::from("fixture"), PathBuf::from),
-        )
+        folder.join(short_name(&file.display().to_string()))
     };
     Ok((Database::open(&folder, Durability::Sync)?, None))
 }
 
+/// Replays one file; whatever goes wrong is part of its report, so that it hides no other.
 fn replay_file(
     args: &ReplayArgs,
     executor: &WasmExecutor<SlackwaterHostFunctions>,
     file: &Path,
-) -> Result<FixtureReport, CliError> {
-    let fixture = BlockFixture::load(file)?;
-    let (database, _temporary) = open_database(args, file)?;
-    let path = ExecutionPath::from(args.path);
+) -> FixtureReport {
     let mut report = FixtureReport {
         file: file.display().to_string(),
         mode: "fresh",
-        path: match path {
-            ExecutionPath::Split => "split",
-            ExecutionPath::Whole => "whole",
-        },
+        path: args.path.name(),
         ok: true,
         seconds: 0.0,
+        blocks_present: 0,
         blocks: Vec::new(),
         divergence: None,
         error: None,
     };
-    let started = Instant::now();
-    match FixtureReplay::new(executor, &database, &fixture, path) {
-        Ok(replay) => {
-            let progress = progress_bar(args, &report.file, replay.blocks_left());
-            let mut extrinsics = 0usize;
-            for replayed in replay {
-                match replayed {
-                    Ok(block) => {
-                        extrinsics = extrinsics.saturating_add(block.extrinsics);
-                        progress.set_message(rate(extrinsics, started.elapsed()));
-                        progress.inc(1);
-                        report.blocks.push(block.into());
-                    }
-                    Err(error) => report.fail(&error, &fixture),
-                }
-            }
-            progress.finish_and_clear();
+    let loaded = BlockFixture::load(file)
+        .map_err(CliError::from)
+        .and_then(|fixture| Ok((fixture, open_database(args, file)?)));
+    match loaded {
+        Ok((fixture, (database, _temporary))) => {
+            let started = Instant::now();
+            report.replay(args, executor, &database, &fixture);
+            report.seconds = started.elapsed().as_secs_f64();
         }
-        Err(error) => report.fail(&error, &fixture),
+        Err(error) => report.break_off(&error),
     }
-    report.seconds = started.elapsed().as_secs_f64();
-    Ok(report)
+    report
 }
 
 fn rate(count: usize, elapsed: Duration) -> String {
@@ -214,36 +220,92 @@ fn progress_bar(args: &ReplayArgs, file: &str, blocks: usize) -> ProgressBar {
 }
 
 impl FixtureReport {
-    fn fail(&mut self, error: &FixtureReplayError, fixture: &BlockFixture) {
-        self.ok = false;
-        let Some(divergence) = error.divergence() else {
-            self.error = Some(error.to_string());
-            return;
+    fn replay(
+        &mut self,
+        args: &ReplayArgs,
+        executor: &WasmExecutor<SlackwaterHostFunctions>,
+        database: &Database,
+        fixture: &BlockFixture,
+    ) {
+        let replay = match FixtureReplay::new(executor, database, fixture, args.path.into()) {
+            Ok(replay) => replay,
+            Err(error) => return self.fail(&error, fixture),
         };
+        self.blocks_present = replay.blocks_present();
+        let started = Instant::now();
+        let progress = progress_bar(args, &self.file, replay.blocks_left());
+        let mut extrinsics = 0usize;
+        for replayed in replay {
+            match replayed {
+                Ok(block) => {
+                    extrinsics = extrinsics.saturating_add(block.extrinsics);
+                    progress.set_message(rate(extrinsics, started.elapsed()));
+                    progress.inc(1);
+                    self.blocks.push(block.into());
+                }
+                Err(error) => self.fail(&error, fixture),
+            }
+        }
+        progress.finish_and_clear();
+    }
+
+    fn break_off(&mut self, error: &dyn std::error::Error) {
+        self.ok = false;
+        self.error = Some(error.to_string());
+    }
+
+    fn fail(&mut self, error: &FixtureReplayError, fixture: &BlockFixture) {
+        let Some(divergence) = error.divergence() else {
+            return self.break_off(error);
+        };
+        self.ok = false;
         let block = fixture
             .blocks
             .iter()
             .find(|block| block.number == divergence.block);
-        let roots = block.and_then(|block| divergence.roots(H256(block.state_root)));
+        let outcomes = (0..).zip(divergence.outcomes.iter());
         self.blocks.push(BlockReport {
             number: divergence.block,
-            state_root: roots.map(|(_, computed)| hex(computed)),
+            state_root: divergence.computed_root().map(hex),
             ok: false,
-            extrinsics: Vec::new(),
+            extrinsics: outcomes
+                .map(|(index, outcome)| ExtrinsicReport {
+                    index,
+                    outcome: outcome.name(),
+                })
+                .collect(),
             body_len: 0,
         });
-        self.divergence = Some(DivergenceReport::new(divergence, roots));
+        let expected = block.map(|block| H256(block.state_root));
+        self.divergence = Some(DivergenceReport::new(divergence, expected));
+    }
+
+    /// What is to be said of the whole.
+    fn result(&self) -> String {
+        match (self.ok, &self.error, self.blocks.is_empty()) {
+            (true, _, true) => "nothing new: the database has these blocks".to_owned(),
+            (true, _, false) => "every root equals the chain's".to_owned(),
+            (false, Some(_), _) => "error".to_owned(),
+            (false, None, _) => "DIVERGES".to_owned(),
+        }
     }
 }
 
 impl DivergenceReport {
-    fn new(divergence: &Divergence, roots: Option<(H256, H256)>) -> Self {
+    fn new(divergence: &Divergence, expected: Option<H256>) -> Self {
+        // Which root the parent state should have is known only where the fixture states it.
+        let expected = match &divergence.cause {
+            Cause::StateRoot { expected, .. } => Some(*expected),
+            _ if divergence.step == Step::ParentState => None,
+            _ => expected,
+        };
         Self {
             block: divergence.block,
             step: divergence.step.to_string(),
             message: divergence.cause.to_string(),
-            expected_root: roots.map(|(expected, _)| hex(expected)),
-            computed_root: roots.map(|(_, computed)| hex(computed)),
+            partial: divergence.is_partial(),
+            expected_root: expected.map(hex),
+            computed_root: divergence.computed_root().map(hex),
             key: divergence.write.as_ref().map(|write| KeyReport {
                 child: write.child.as_ref().map(hex),
                 key: hex(&write.key),
@@ -283,7 +345,7 @@ impl From<ReplayedBlock> for BlockReport {
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> Result<(), CliError> {
     let head = [
         "fixture",
         "mode",
@@ -313,19 +375,16 @@ fn print(report: &Report) {
                 "not told apart".to_owned()
             },
             format!("{:.2}", fixture.seconds),
-            match (fixture.ok, &fixture.error) {
-                (true, _) => "every root equals the chain's".to_owned(),
-                (false, Some(_)) => "error".to_owned(),
-                (false, None) => "DIVERGES".to_owned(),
-            },
+            fixture.result(),
         ]);
     }
-    println!("{rows}");
+    say(rows)?;
     for fixture in &report.fixtures {
         if let Some(divergence) = &fixture.divergence {
-            print_divergence(&short_name(&fixture.file), divergence);
+            print_divergence(&short_name(&fixture.file), divergence)?;
         }
     }
+    Ok(())
 }
 
 fn short_name(file: &str) -> String {
@@ -334,25 +393,28 @@ fn short_name(file: &str) -> String {
         .map_or_else(|| file.to_owned(), |stem| stem.display().to_string())
 }
 
-fn print_divergence(fixture: &str, divergence: &DivergenceReport) {
-    println!(
+fn print_divergence(fixture: &str, divergence: &DivergenceReport) -> Result<(), CliError> {
+    say(format!(
         "\n{fixture} diverges at block {}, {}:",
         divergence.block, divergence.step
-    );
-    println!("  {}", divergence.message);
-    if let (Some(expected), Some(computed)) = (&divergence.expected_root, &divergence.computed_root)
-    {
-        println!("  state root expected  {expected}");
-        println!("  state root computed  {computed}");
+    ))?;
+    say(format!("  {}", divergence.message))?;
+    let so_far = if divergence.partial { " (so far)" } else { "" };
+    if let Some(expected) = &divergence.expected_root {
+        say(format!("  state root expected  {expected}"))?;
+    }
+    if let Some(computed) = &divergence.computed_root {
+        say(format!("  state root computed  {computed}{so_far}"))?;
     }
     if let Some(key) = &divergence.key {
-        println!("  first differing key  {}", key.key);
+        say(format!("  first differing key  {}{so_far}", key.key))?;
         if let Some(child) = &key.child {
-            println!("  in child trie        {child}");
+            say(format!("  in child trie        {child}"))?;
         }
-        println!("  value expected       {}", key.expected.shown());
-        println!("  value computed       {}", key.computed.shown());
+        say(format!("  value expected       {}", key.expected.shown()))?;
+        say(format!("  value computed       {}", key.computed.shown()))?;
     }
+    Ok(())
 }
 
 impl ValueReport {

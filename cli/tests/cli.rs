@@ -187,6 +187,7 @@ fn a_kept_database_is_continued_and_belongs_to_one_process() {
         (0, Some(0)),
         "there is nothing left to do"
     );
+    assert_eq!(document["fixtures"][0]["blocks_present"], 6);
     let held =
         slackwater_executor::Database::open(&database, slackwater_executor::Durability::Sync)
             .expect("opens");
@@ -194,7 +195,7 @@ fn a_kept_database_is_continued_and_belongs_to_one_process() {
     let (code, document) = run();
     assert_eq!(code, 2, "{document}");
     assert!(
-        document["error"]
+        document["fixtures"][0]["error"]
             .as_str()
             .is_some_and(|error| error.contains("in use"))
     );
@@ -292,4 +293,70 @@ fn inspect_shows_version_imports_and_memory() {
         );
         assert_eq!(document["unpacked_bytes"], GUEST_WASM.len());
     }
+}
+
+/// A body that the runtime refuses in part: what became of each extrinsic up to there is told.
+#[test]
+fn outcomes_up_to_the_refused_extrinsic_are_told() {
+    let (path, _folder) = fixture(|chain| {
+        // The same extrinsic twice: the second one's nonce is stale.
+        let again = chain.blocks[0].body[1].clone();
+        chain.blocks[0].body.insert(2, again);
+    });
+    let (code, document) = json(&["replay", text(&path)]);
+    assert_eq!(code, 1, "{document}");
+    let entry = &document["fixtures"][0];
+    assert_eq!(entry["divergence"]["step"], "extrinsic 2");
+    let extrinsics = entry["blocks"][0]["extrinsics"].as_array().expect("a list");
+    assert_eq!(extrinsics.len(), 3, "{document}");
+    assert_eq!(extrinsics[0], json!({"index": 0, "outcome": "applied"}));
+    assert_eq!(extrinsics[2], json!({"index": 2, "outcome": "invalid"}));
+}
+
+#[test]
+fn one_bad_fixture_hides_no_other() {
+    let (good, folder) = fixture(|_| ());
+    let bad = folder.path().join("bad.json");
+    std::fs::write(&bad, "{").expect("written");
+    let (code, document) = json(&["replay", text(&bad), text(&good)]);
+    assert_eq!(code, 2, "{document}");
+    let entries = document["fixtures"].as_array().expect("a list");
+    assert!(
+        entries[0]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("bad.json"))
+    );
+    assert_eq!(
+        (&entries[0]["ok"], &entries[1]["ok"]),
+        (&json!(false), &json!(true))
+    );
+}
+
+#[test]
+fn fixtures_of_one_name_cannot_share_a_database_folder() {
+    let ((one, _one), (two, _two)) = (fixture(|_| ()), fixture(|_| ()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = text(folder.path());
+    let (code, document) = json(&["replay", text(&one), text(&two), "--db", database]);
+    assert_eq!(code, 2, "{document}");
+    assert!(
+        document["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("named like"))
+    );
+}
+
+/// A reader that stops early, as `head` does, is no error.
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_slackwater"))
+        .args(["inspect", text(&fixture_chain_path())])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).expect("text"), "");
 }

@@ -1,10 +1,7 @@
 //! Every knob of the executor, with unit, default and what it changes. Parsed once; the executor
 //! built from it never changes its mind.
 
-use crate::{
-    runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages},
-    state::Durability,
-};
+use crate::runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages};
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
 pub const WASM_STACK_BYTES_DEFAULT: usize = 1 << 20;
@@ -49,8 +46,6 @@ pub struct ExecutorConfig {
     pub code_bytes_max: usize,
     /// Whether compilation uses all cores. Default: true. Changes no result.
     pub parallel_compilation: bool,
-    /// How commits reach the disk. Default: [`Durability::Sync`].
-    pub durability: Durability,
 }
 
 impl Default for ExecutorConfig {
@@ -67,14 +62,13 @@ impl Default for ExecutorConfig {
             runtimes_max: 4,
             code_bytes_max: CODE_BYTES_MAX,
             parallel_compilation: true,
-            durability: Durability::Sync,
         }
     }
 }
 
 impl ExecutorConfig {
-    /// Computes exactly what the Polkadot SDK's executor computes: NaN patterns are the
-    /// processor's, the wasm stack is 1 MiB.
+    /// Runs guests exactly as the Polkadot SDK's executor does: NaN patterns are the processor's, the
+    /// wasm stack is 1 MiB.
     pub fn compat() -> Self {
         Self {
             canonicalize_nans: false,

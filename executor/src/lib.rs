@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+mod calls;
 pub mod config;
 pub mod instance;
 mod query;

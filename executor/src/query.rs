@@ -1,11 +1,11 @@
 //! One runtime call on a state, outside any block. Nothing is kept; the caller gets the changes.
 
 use slackwater_host_functions::HostFunctions;
-use sp_core::traits::ReadRuntimeVersionExt;
 use sp_externalities::Extensions;
 
 use crate::{
-    block::{ExecutionError, load_runtime},
+    block::ExecutionError,
+    calls::RuntimeCalls,
     instance::CallOutcome,
     runtime::CallContext,
     state::{BlockChanges, BlockLayers, BlockState},
@@ -34,17 +34,11 @@ pub fn call_on_state<S: BlockState, H: HostFunctions>(
     input: &[u8],
     mut extensions: Extensions,
 ) -> Result<StateCall, ExecutionError> {
-    let (runtime, heap) = load_runtime(executor, state, context)?;
-    extensions.register(ReadRuntimeVersionExt::new(executor.clone()));
+    let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
     let mut layers = BlockLayers::new(state, extensions);
-    let outcome = layers
-        .run(|ext| executor.call(&runtime, ext, method, input, heap))?
-        .map_err(|source| ExecutionError::Call {
-            method: method.to_owned(),
-            source,
-        })?;
+    let outcome = calls.call(&mut layers, method, input)?;
     let changes = match &outcome {
-        CallOutcome::Returned(_) => Some(layers.finish(runtime.version().state_version())?),
+        CallOutcome::Returned(_) => Some(layers.finish(calls.runtime().version().state_version())?),
         CallOutcome::Trapped(_) => None,
     };
     Ok(StateCall { outcome, changes })

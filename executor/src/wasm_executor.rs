@@ -11,15 +11,17 @@ use std::{
 use codec::Encode;
 use schnellru::{ByLength, LruMap};
 use slackwater_host_functions::{HostFunctions, SlackwaterHostFunctions};
-use sp_core::{H256, traits::ReadRuntimeVersion};
+use sp_core::H256;
 use sp_externalities::{Externalities, set_and_run_with_externalities};
 use sp_state_machine::BasicExternalities;
 
 use crate::{
+    block::ExecutionError,
     config::ExecutorConfig,
     instance::{CallError, CallOutcome, call_fresh},
     runtime::{
-        CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError, code_hash,
+        CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
+        blob_version, code_hash,
     },
 };
 
@@ -115,9 +117,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let config = &self.shared.config;
         let blob = RuntimeBlob::new(code, config.code_bytes_max, config.profile)?;
         let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
-            self.call_without_state(runtime, CORE_VERSION, &[])
-                .ok()
-                .and_then(returned)
+            let heap = config.heap(CallContext::Build, None);
+            let mut no_state = BasicExternalities::default();
+            match self.call(runtime, &mut no_state, CORE_VERSION, &[], heap) {
+                Ok(CallOutcome::Returned(output)) => Ok(Some(output)),
+                Ok(CallOutcome::Trapped(_)) => Ok(None),
+                Err(source) => Err(RuntimeError::VersionCall { source }),
+            }
         })?;
         let missing = runtime.missing_host_functions();
         if !missing.is_empty() {
@@ -155,54 +161,49 @@ impl<H: HostFunctions> WasmExecutor<H> {
         })
     }
 
-    /// Calls a method that needs no state.
-    fn call_without_state(
-        &self,
-        runtime: &Runtime,
-        method: &str,
-        input: &[u8],
-    ) -> Result<CallOutcome, CallError> {
-        let heap = self.shared.config.heap(CallContext::Build, None);
-        self.call(
-            runtime,
-            &mut BasicExternalities::default(),
-            method,
-            input,
-            heap,
-        )
-    }
-}
-
-fn returned(outcome: CallOutcome) -> Option<Vec<u8>> {
-    match outcome {
-        CallOutcome::Returned(output) => Some(output),
-        CallOutcome::Trapped(_) => None,
-    }
-}
-
-/// Lets a guest ask for the version of other code, as `set_code` does. The nested call sees the
-/// storage of the calling guest.
-impl<H: HostFunctions> ReadRuntimeVersion for WasmExecutor<H> {
-    fn read_runtime_version(
+    /// The SCALE version of `wasm_code`, as `ext_misc_runtime_version` answers it. Code that states
+    /// its version in sections is only parsed, not validated, as the reference does; other code,
+    /// from before 2021, is compiled and asked. `ext` is what the host function provides, an empty
+    /// storage.
+    pub(crate) fn version_of(
         &self,
         wasm_code: &[u8],
         ext: &mut dyn Externalities,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<Vec<u8>, VersionError> {
         let config = &self.shared.config;
-        let blob = RuntimeBlob::new(wasm_code, config.code_bytes_max, config.profile)
-            .map_err(|error| error.to_string())?;
-        if let Some(version) = blob.embedded_version().map_err(|error| error.to_string())? {
+        if let Some(version) = blob_version(wasm_code, config.code_bytes_max)? {
             return Ok(version.encode());
         }
-        // Code from before 2021: only running it tells. It is not cached, and functions this host
-        // lacks do not stop it, so that all nodes answer the same.
-        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |_| None)
-            .map_err(|error| error.to_string())?;
+        let blob = RuntimeBlob::new(wasm_code, config.code_bytes_max, config.profile)?;
+        // It is not cached, and functions this host lacks do not stop it, so that all nodes answer
+        // the same.
+        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |_| Ok(None))?;
         let heap = config.heap(CallContext::Build, None);
         match self.call(&runtime, ext, CORE_VERSION, &[], heap) {
             Ok(CallOutcome::Returned(output)) => Ok(output),
-            Ok(CallOutcome::Trapped(trap)) => Err(trap.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(CallOutcome::Trapped(trap)) => Err(VersionError::Code(trap.to_string())),
+            Err(source) => Err(VersionError::Machine(ExecutionError::Call {
+                method: CORE_VERSION.to_owned(),
+                source,
+            })),
+        }
+    }
+}
+
+/// Why the version of some code is not known.
+pub(crate) enum VersionError {
+    /// The code is to blame; every machine agrees.
+    Code(String),
+    /// This machine failed.
+    Machine(ExecutionError),
+}
+
+impl From<RuntimeError> for VersionError {
+    fn from(error: RuntimeError) -> Self {
+        match error {
+            // The code had been validated, so that it does not compile is not its fault.
+            RuntimeError::Compile { .. } => Self::Machine(error.into()),
+            error => Self::Code(error.to_string()),
         }
     }
 }

@@ -69,7 +69,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         block.extrinsics.len()
     );
 
-    let imported = import_block(&executor, &validator, &block, ExecutionPath::Whole, None)?;
+    let imported = import_block(
+        &executor,
+        &validator,
+        &block,
+        ExecutionPath::Whole,
+        None,
+        Extensions::new(),
+    )?;
     println!("imported it: state root {:?}", imported.head.state_root);
     if imported.head != head {
         return Err("author and validator disagree".into());

@@ -10,18 +10,12 @@ use slackwater_executor::{
     WasmExecutor,
     block::{
         Block, BlockDecodeError, Cause, Divergence, ExecutionError, ExecutionPath, ImportError,
-        Imported, ReplayError, Step, import_block, import_parent_state,
+        Imported, ReplayError, Step, import_block, import_parent_state, state_version_of,
     },
     host_functions::HostFunctions,
-    state::{Database, StateError, WriteSet},
+    state::{Database, Extensions, StateError, WriteSet},
 };
-use sp_core::{
-    H256,
-    storage::{
-        StateVersion,
-        well_known_keys::{CODE, PENDING_CODE},
-    },
-};
+use sp_core::{H256, storage::StateVersion};
 
 use crate::{BlockFixture, FixtureBlock};
 
@@ -40,6 +34,12 @@ pub enum FixtureReplayError {
     /// The fixture holds no blocks.
     #[error("the fixture holds no blocks")]
     NoBlocks,
+    /// A block does not follow the one before it.
+    #[error("blocks[{index}] does not follow the block before it")]
+    Gap {
+        /// Position in the fixture.
+        index: usize,
+    },
     /// The database holds a chain the fixture does not continue.
     #[error("the database is at block {number}, {hash:?}, which the fixture does not continue")]
     OtherChain {
@@ -78,7 +78,7 @@ impl From<StateError> for FixtureReplayError {
 }
 
 /// One block replayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ReplayedBlock {
     /// Extrinsics in its body.
     pub extrinsics: usize,
@@ -93,6 +93,7 @@ pub struct FixtureReplay<'a, H> {
     database: &'a Database,
     path: ExecutionPath,
     blocks: VecDeque<(Block, &'a FixtureBlock)>,
+    present: usize,
 }
 
 impl<H> std::fmt::Debug for FixtureReplay<'_, H> {
@@ -123,13 +124,13 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
                 .map_err(|source| FixtureReplayError::Decode { index, source })?;
             blocks.push_back((decoded, block));
         }
+        check_continuity(&blocks)?;
         let (first, _) = blocks.front().ok_or(FixtureReplayError::NoBlocks)?;
+        let mut present = 0;
         match database.head()? {
             None => import_fixture_state(executor, database, fixture, first)?,
             Some(head) => {
-                let done = if first.header.parent_hash == head.hash {
-                    0
-                } else {
+                if first.header.parent_hash != head.hash {
                     let at = blocks
                         .iter()
                         .position(|(block, _)| block.hash() == head.hash);
@@ -137,9 +138,11 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
                         number: head.number,
                         hash: head.hash,
                     };
-                    at.ok_or(other)? + 1
-                };
-                blocks.drain(..done);
+                    present = at.ok_or(other)? + 1;
+                }
+                for (block, stated) in blocks.drain(..present) {
+                    check_consistency(&block, stated)?;
+                }
             }
         }
         Ok(Self {
@@ -147,7 +150,14 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
             database,
             path,
             blocks,
+            present,
         })
+    }
+
+    /// Blocks the database had already. They were not executed again, so nothing is known about the
+    /// writes the fixture expects of them.
+    pub fn blocks_present(&self) -> usize {
+        self.present
     }
 
     /// Blocks still to be replayed.
@@ -175,6 +185,7 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
             block,
             self.path,
             writes.as_ref(),
+            Extensions::new(),
         )?;
         Ok(ReplayedBlock {
             extrinsics: block.extrinsics.len(),
@@ -205,24 +216,11 @@ fn import_fixture_state<H: HostFunctions>(
     fixture: &BlockFixture,
     first: &Block,
 ) -> Result<(), FixtureReplayError> {
-    let top = &fixture.state.top;
-    let stated = match fixture.state_version {
-        Some(0) => Some(StateVersion::V0),
-        Some(_) => Some(StateVersion::V1),
-        None => None,
+    let version = match fixture.state_version {
+        Some(0) => Ok(StateVersion::V0),
+        Some(_) => Ok(StateVersion::V1),
+        None => state_version_of(executor, &fixture.state),
     };
-    let code = top.get(PENDING_CODE).or_else(|| top.get(CODE));
-    let version = stated.map_or_else(
-        || {
-            let runtime = code.map(|code| executor.runtime(code)).transpose();
-            runtime.map(|runtime| {
-                runtime.map_or(StateVersion::V1, |runtime| {
-                    runtime.version().state_version()
-                })
-            })
-        },
-        Ok,
-    );
     let root = fixture.parent_state_root.map(H256);
     let assumed = *version.as_ref().unwrap_or(&StateVersion::V1);
     let imported = import_parent_state(database, &fixture.state, assumed, first, root);
@@ -230,6 +228,18 @@ fn import_fixture_state<H: HostFunctions>(
     version
         .map(drop)
         .map_err(|error| ExecutionError::from(error).into())
+}
+
+/// Each block must name the one before it as its parent.
+fn check_continuity(blocks: &VecDeque<(Block, &FixtureBlock)>) -> Result<(), FixtureReplayError> {
+    let mut parent = None;
+    for (index, (block, _)) in blocks.iter().enumerate() {
+        if parent.is_some_and(|parent| parent != block.header.parent_hash) {
+            return Err(FixtureReplayError::Gap { index });
+        }
+        parent = Some(block.hash());
+    }
+    Ok(())
 }
 
 /// Compares what the fixture states about a block with its header.

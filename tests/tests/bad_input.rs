@@ -249,7 +249,14 @@ fn a_block_with_another_parent_is_refused_and_the_database_goes_on() {
     for wrong in [0, 2, 4] {
         let block = &chain.blocks[wrong];
         let block = Block::decode(&block.header, block.body.clone()).expect("decodes");
-        let result = import_block(&executor, &database, &block, ExecutionPath::Split, None);
+        let result = import_block(
+            &executor,
+            &database,
+            &block,
+            ExecutionPath::Split,
+            None,
+            Extensions::new(),
+        );
         assert!(
             matches!(result, Err(ImportError::WrongParent { .. })),
             "{result:?}"

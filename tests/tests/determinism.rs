@@ -137,6 +137,34 @@ fn a_guest_can_read_the_version_of_other_code() {
     assert_eq!(output, [0], "no version");
 }
 
+/// The reference only parses code that states its version; so a body with wrong types does no harm.
+#[test]
+fn a_version_in_sections_is_read_without_validating_the_code() {
+    let version = {
+        use codec::Encode;
+        sp_version::RuntimeVersion {
+            spec_version: 9,
+            ..Default::default()
+        }
+        .encode()
+    };
+    let mut code = wat::parse_str("(module (func (result i32) (i64.const 1)))").expect("wat");
+    let section = [&[15], b"runtime_version".as_slice(), &version].concat();
+    code.push(0);
+    code.push(u8::try_from(section.len()).expect("short"));
+    code.extend(section);
+    assert!(executor().runtime(&code).is_err(), "it is not valid");
+    let (output, _) = guest("test_runtime_version", &code, Extensions::new());
+    assert_eq!(output[0], 1, "it has a version: {output:?}");
+    let cut = guest(
+        "test_runtime_version",
+        &code[..code.len() - 1],
+        Extensions::new(),
+    )
+    .0;
+    assert_eq!(cut, [0]);
+}
+
 /// Verifies an all-zero signature by an all-zero key, which the two ed25519 libraries judge
 /// differently.
 const ZERO_SIGNATURE: &str = r#"(module

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use codec::Decode;
 use slackwater_host_functions::HostFunctions;
-use sp_core::storage::well_known_keys::{CODE, HEAP_PAGES, PENDING_CODE};
+use sp_core::storage::{
+    StateVersion, Storage,
+    well_known_keys::{CODE, HEAP_PAGES, PENDING_CODE},
+};
 
 use super::ExecutionError;
 use crate::{
@@ -16,6 +19,19 @@ use crate::{
     state::{BlockState, StateError},
     wasm_executor::WasmExecutor,
 };
+
+/// How the tries of a whole state are built: what the runtime in it says, by its system version.
+///
+/// # Errors
+/// [`RuntimeError`] when the state has no runtime or it cannot be loaded.
+pub fn state_version_of<H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    storage: &Storage,
+) -> Result<StateVersion, RuntimeError> {
+    let code = storage.top.get(PENDING_CODE).or(storage.top.get(CODE));
+    let runtime = executor.runtime(code.ok_or(RuntimeError::NoCode)?)?;
+    Ok(runtime.version().state_version())
+}
 
 /// Loads the runtime that calls in `context` run on `state`, and sizes its heap.
 ///

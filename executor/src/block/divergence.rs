@@ -5,7 +5,7 @@ use std::fmt;
 
 use sp_core::{H256, hexdisplay::HexDisplay};
 
-use super::Invalidity;
+use super::{ExtrinsicOutcome, Invalidity};
 use crate::{
     instance::Trap,
     state::{BlockChanges, BlockState, StateError, WriteSet},
@@ -23,6 +23,9 @@ pub struct Divergence {
     /// The first key, in order, whose value differs from the expected one, if the expected writes
     /// are known.
     pub write: Option<WriteDifference>,
+    /// What became of the block's extrinsics by then, the one that broke it included. Empty on the
+    /// whole path.
+    pub outcomes: Vec<ExtrinsicOutcome>,
     /// What had been computed by then.
     changes: Option<Box<BlockChanges>>,
 }
@@ -116,8 +119,14 @@ impl Divergence {
             step,
             cause,
             write: None,
+            outcomes: Vec::new(),
             changes: None,
         }
+    }
+
+    pub(super) fn with_outcomes(mut self, outcomes: Vec<ExtrinsicOutcome>) -> Self {
+        self.outcomes = outcomes;
+        self
     }
 
     pub(super) fn with_changes(mut self, changes: BlockChanges) -> Self {
@@ -125,15 +134,19 @@ impl Divergence {
         self
     }
 
-    /// The roots that differ: that of the chain, and the computed one.
-    pub fn roots(&self, expected: H256) -> Option<(H256, H256)> {
+    /// The root computed, if there is one: of the state after the block, or of the given parent
+    /// state at [`Step::ParentState`].
+    pub fn computed_root(&self) -> Option<H256> {
         match &self.cause {
-            Cause::StateRoot { expected, computed } => Some((*expected, *computed)),
-            _ => self
-                .changes
-                .as_ref()
-                .map(|changes| (expected, changes.state_root)),
+            Cause::StateRoot { computed, .. } => Some(*computed),
+            Cause::GenesisHash { state_root, .. } => Some(*state_root),
+            _ => self.changes.as_ref().map(|changes| changes.state_root),
         }
+    }
+
+    /// Whether execution broke off, so that root and writes are those of a block half done.
+    pub fn is_partial(&self) -> bool {
+        matches!(self.cause, Cause::Trapped(_) | Cause::Refused(_))
     }
 
     /// Looks for the first differing key, given what the block should have written. Where execution
@@ -146,7 +159,7 @@ impl Divergence {
         let Some(changes) = &self.changes else {
             return Ok(());
         };
-        let whole = !matches!(self.cause, Cause::Trapped(_));
+        let whole = !self.is_partial();
         self.write = first_effective_difference(state, expected, &changes.writes, whole)?;
         Ok(())
     }

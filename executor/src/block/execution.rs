@@ -4,17 +4,15 @@
 //! Invariant: between calls no layer is open but the block's own, and what a rolled back extrinsic
 //! did is gone. Policy is not decided here: see [`super::build`] and [`super::replay`].
 
-use std::sync::Arc;
-
 use codec::{DecodeAll, Encode};
 use slackwater_host_functions::HostFunctions;
-use sp_core::traits::ReadRuntimeVersionExt;
 use sp_externalities::Extensions;
 
-use super::{ExecutionError, ExtrinsicOutcome, Header, code::load_runtime};
+use super::{ExecutionError, ExtrinsicOutcome, Header};
 use crate::{
+    calls::RuntimeCalls,
     instance::{CallOutcome, Trap, TrapKind},
-    runtime::{CallContext, HeapPages, Runtime},
+    runtime::{CallContext, Runtime},
     state::{BlockChanges, BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
 };
@@ -40,9 +38,7 @@ pub type Phase<T> = Result<T, Trap>;
 
 /// One block being executed on `state`.
 pub struct BlockExecution<'s, S, H> {
-    executor: WasmExecutor<H>,
-    runtime: Arc<Runtime>,
-    heap: HeapPages,
+    calls: RuntimeCalls<H>,
     layers: BlockLayers<'s, S>,
 }
 
@@ -50,7 +46,6 @@ impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("BlockExecution")
-            .field("runtime", &self.runtime)
             .field("layers", &self.layers)
             .finish_non_exhaustive()
     }
@@ -68,20 +63,14 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         context: CallContext,
         mut extensions: Extensions,
     ) -> Result<Self, ExecutionError> {
-        let (runtime, heap) = load_runtime(executor, state, context)?;
-        extensions.register(ReadRuntimeVersionExt::new(executor.clone()));
+        let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
         let layers = BlockLayers::new(state, extensions);
-        Ok(Self {
-            executor: executor.clone(),
-            runtime,
-            heap,
-            layers,
-        })
+        Ok(Self { calls, layers })
     }
 
     /// The runtime the block runs.
     pub fn runtime(&self) -> &Runtime {
-        &self.runtime
+        self.calls.runtime()
     }
 
     /// Begins the block described by `header`.
@@ -103,15 +92,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
     pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicOutcome, ExecutionError> {
-        let Self {
-            executor,
-            runtime,
-            heap,
-            layers,
-        } = self;
+        let Self { calls, layers } = self;
         layers.layered(
             |layers| {
-                let outcome = call(executor, runtime, *heap, layers, APPLY, extrinsic)?;
+                let outcome = calls.call(layers, APPLY, extrinsic)?;
                 Ok(ExtrinsicOutcome::of_call(outcome))
             },
             |outcome| outcome.as_ref().is_ok_and(ExtrinsicOutcome::is_included),
@@ -123,7 +107,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn finalize(&mut self) -> Result<Phase<Header>, ExecutionError> {
-        let old = !self.runtime.has_method(FINALIZE) && self.runtime.has_method(FINALIZE_OLD);
+        let old = !self.runtime().has_method(FINALIZE) && self.runtime().has_method(FINALIZE_OLD);
         let method = if old { FINALIZE_OLD } else { FINALIZE };
         let outcome = self.call(method, &[])?;
         Ok(decoded(method, outcome, |mut output| {
@@ -145,36 +129,13 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError::State`] when calculating the root failed.
     pub fn finish(self) -> Result<BlockChanges, ExecutionError> {
-        let state_version = self.runtime.version().state_version();
+        let state_version = self.runtime().version().state_version();
         Ok(self.layers.finish(state_version)?)
     }
 
-    fn call(&mut self, method: &'static str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
-        let Self {
-            executor,
-            runtime,
-            heap,
-            layers,
-        } = self;
-        call(executor, runtime, *heap, layers, method, input)
+    fn call(&mut self, method: &str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
+        self.calls.call(&mut self.layers, method, input)
     }
-}
-
-/// One call in an instance of its own, with `layers` as its storage.
-fn call<S: BlockState, H: HostFunctions>(
-    executor: &WasmExecutor<H>,
-    runtime: &Runtime,
-    heap: HeapPages,
-    layers: &mut BlockLayers<'_, S>,
-    method: &str,
-    input: &[u8],
-) -> Result<CallOutcome, ExecutionError> {
-    layers
-        .run(|ext| executor.call(runtime, ext, method, input, heap))?
-        .map_err(|source| ExecutionError::Call {
-            method: method.to_owned(),
-            source,
-        })
 }
 
 fn decoded<T>(

@@ -8,6 +8,7 @@ use sp_core::{
     storage::{StateVersion, Storage},
 };
 use sp_externalities::Extensions;
+use sp_state_machine::{IndexOperation, OffchainChangesCollection};
 use thiserror::Error;
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// A block executed, checked and committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Imported {
     /// The head now.
     pub head: Head,
@@ -29,6 +30,10 @@ pub struct Imported {
     pub receipts: BlockReceipts,
     /// Keys the block touched.
     pub keys_touched: usize,
+    /// Writes to the offchain index, for the caller to apply.
+    pub offchain_index: OffchainChangesCollection,
+    /// Transaction-index operations, for the caller to apply.
+    pub transaction_index: Vec<IndexOperation>,
 }
 
 /// Why a block was not imported. The database is as it was.
@@ -111,6 +116,9 @@ pub fn import_parent_state(
 /// The whole path must touch exactly the keys in `expected_writes`; the split path must agree on
 /// those whose value differs from the parent's.
 ///
+/// `extensions` are what host functions find beside the storage, such as recorded proof sizes; the
+/// version of other code can be read in any case.
+///
 /// # Errors
 /// See [`ImportError`]; nothing is committed then.
 pub fn import_block<H: HostFunctions>(
@@ -119,12 +127,13 @@ pub fn import_block<H: HostFunctions>(
     block: &Block,
     path: ExecutionPath,
     expected_writes: Option<&WriteSet>,
+    extensions: Extensions,
 ) -> Result<Imported, ImportError> {
     let view = database.view().map_err(ExecutionError::from)?;
     let parent = *view.head();
     check_parent(block, &parent)?;
     let number = block.header.number;
-    let executed = match replay::execute(executor, &view, block, path, Extensions::new()) {
+    let mut executed = match replay::execute(executor, &view, block, path, extensions) {
         Ok(executed) => executed,
         Err(ReplayError::Diverged(mut divergence)) => {
             if let Some(expected) = expected_writes {
@@ -143,10 +152,17 @@ pub fn import_block<H: HostFunctions>(
         if difference.is_some() {
             let mut divergence = Divergence::new(number, Step::Writes, Cause::Writes);
             divergence.write = difference;
-            return Err(divergence.into());
+            let receipts = executed.receipts.extrinsics.unwrap_or_default();
+            let outcomes = receipts.into_iter().map(|receipt| receipt.result.into());
+            return Err(divergence
+                .with_outcomes(outcomes.collect())
+                .with_changes(executed.changes)
+                .into());
         }
     }
     let keys_touched = executed.changes.keys();
+    let offchain_index = std::mem::take(&mut executed.changes.offchain_index);
+    let transaction_index = std::mem::take(&mut executed.changes.transaction_index);
     let record = BlockRecord {
         number,
         hash: block.hash(),
@@ -161,6 +177,8 @@ pub fn import_block<H: HostFunctions>(
         head,
         receipts: executed.receipts,
         keys_touched,
+        offchain_index,
+        transaction_index,
     })
 }
 

@@ -5,6 +5,7 @@
 //! two outer bytes decide everything; what follows differs between runtime generations and is kept
 //! as bytes.
 
+use super::Included;
 use crate::instance::{CallOutcome, Trap, TrapKind};
 
 /// What became of one extrinsic.
@@ -53,6 +54,15 @@ pub enum Invalidity {
     OtherInvalid(u8),
     /// The runtime cannot tell: the index in `UnknownTransaction`.
     Unknown(u8),
+}
+
+impl From<Included> for ExtrinsicOutcome {
+    fn from(included: Included) -> Self {
+        match included {
+            Included::Applied => Self::Applied,
+            Included::DispatchError(error) => Self::DispatchError { error },
+        }
+    }
 }
 
 impl ExtrinsicOutcome {
@@ -111,11 +121,6 @@ impl Invalidity {
             10 => Self::BadSigner,
             other => Self::OtherInvalid(other),
         }
-    }
-
-    /// Whether the extrinsic may still be included in a later block.
-    pub fn may_fit_later(self) -> bool {
-        matches!(self, Self::ExhaustsResources | Self::Future)
     }
 }
 

@@ -64,6 +64,17 @@ impl Included {
 }
 
 impl BlockReceipts {
+    /// Receipts of the extrinsics among `outcomes` that are included, in order.
+    pub(super) fn of_outcomes(outcomes: &[ExtrinsicOutcome]) -> Self {
+        let included = outcomes.iter().filter_map(Included::of_outcome);
+        let receipts = (0..).zip(included);
+        Self::split(
+            receipts
+                .map(|(index, result)| ExtrinsicReceipt { index, result })
+                .collect(),
+        )
+    }
+
     /// Receipts of a block executed extrinsic by extrinsic.
     pub(super) fn split(extrinsics: Vec<ExtrinsicReceipt>) -> Self {
         Self {

@@ -3,7 +3,9 @@
 //!
 //! Two paths lead to the same state. *Split* runs initialize, each extrinsic, and finalize, and
 //! tells what became of each extrinsic; *whole* runs `Core_execute_block`, which also makes the
-//! runtime's own checks, such as the position of inherents.
+//! runtime's own checks, such as the position of inherents. So the whole path decides whether a block
+//! from elsewhere is valid; the split path tells what happened in one that is. Where the runtime
+//! takes only inherents, which cannot be told from outside, the split path runs the whole one first.
 
 use codec::Encode;
 use slackwater_host_functions::HostFunctions;
@@ -12,7 +14,7 @@ use thiserror::Error;
 
 use super::{
     Block, BlockExecution, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
-    ExtrinsicReceipt, Included, Step, divergence::Cause,
+    InclusionMode, Step, divergence::Cause,
 };
 use crate::{
     runtime::CallContext,
@@ -89,28 +91,39 @@ pub fn execute_split<S: BlockState, H: HostFunctions>(
     let number = block.header.number;
     let diverged = |step, cause| Divergence::new(number, step, cause);
     let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions)?;
-    if let Err(trap) = execution.initialize(&block.header_initial())? {
-        return Err(diverged(Step::Initialize, Cause::Trapped(trap)).into());
+    match execution.initialize(&block.header_initial())? {
+        Ok(InclusionMode::AllExtrinsics) => {}
+        // Only the runtime can tell inherents from transactions.
+        Ok(InclusionMode::OnlyInherents) => {
+            execute_whole(executor, state, block, Extensions::new())?;
+        }
+        Err(trap) => return Err(diverged(Step::Initialize, Cause::Trapped(trap)).into()),
     }
-    let mut receipts = Vec::with_capacity(block.extrinsics.len());
+    let mut outcomes = Vec::with_capacity(block.extrinsics.len());
     for (index, extrinsic) in (0u32..).zip(&block.extrinsics) {
         let outcome = execution.apply(extrinsic)?;
-        match Included::of_outcome(&outcome) {
-            Some(result) => receipts.push(ExtrinsicReceipt { index, result }),
-            None => return Err(diverged(Step::Extrinsic(index), refused(outcome)).into()),
+        let refused = refused(&outcome);
+        outcomes.push(outcome);
+        if let Some(cause) = refused {
+            let divergence = diverged(Step::Extrinsic(index), cause);
+            return Err(divergence.with_outcomes(outcomes).into());
         }
     }
     let header = match execution.finalize()? {
         Ok(header) => header,
-        Err(trap) => return Err(diverged(Step::Finalize, Cause::Trapped(trap)).into()),
+        Err(trap) => {
+            let divergence = diverged(Step::Finalize, Cause::Trapped(trap));
+            return Err(divergence.with_outcomes(outcomes).into());
+        }
     };
     let changes = execution.finish()?;
     let expected = block.header_unsealed();
     if let Some(cause) = Cause::of_headers(&expected, &header, changes.state_root) {
-        return Err(diverged(Step::Finalize, cause).with_changes(changes).into());
+        let divergence = diverged(Step::Finalize, cause).with_outcomes(outcomes);
+        return Err(divergence.with_changes(changes).into());
     }
     Ok(Executed {
-        receipts: BlockReceipts::split(receipts),
+        receipts: BlockReceipts::of_outcomes(&outcomes),
         changes,
     })
 }
@@ -151,14 +164,12 @@ pub fn execute_whole<S: BlockState, H: HostFunctions>(
     })
 }
 
-/// Why an extrinsic that is in the block does not belong there.
-fn refused(outcome: ExtrinsicOutcome) -> Cause {
+/// Why an extrinsic of the body does not belong there; `None` if it does.
+fn refused(outcome: &ExtrinsicOutcome) -> Option<Cause> {
     match outcome {
-        ExtrinsicOutcome::Invalid(reason) => Cause::Refused(reason),
-        ExtrinsicOutcome::Trapped(trap) => Cause::Trapped(trap),
-        ExtrinsicOutcome::Applied | ExtrinsicOutcome::DispatchError { .. } => {
-            unreachable!("an included extrinsic is not refused")
-        }
+        ExtrinsicOutcome::Applied | ExtrinsicOutcome::DispatchError { .. } => None,
+        ExtrinsicOutcome::Invalid(reason) => Some(Cause::Refused(*reason)),
+        ExtrinsicOutcome::Trapped(trap) => Some(Cause::Trapped(trap.clone())),
     }
 }
 

@@ -59,7 +59,8 @@ fn instantiation_failed(
     if error.is::<PoolConcurrencyLimitError>() {
         return Err(CallError::NoFreeInstance { instances_max });
     }
-    if error.is::<wasmtime::Trap>() {
+    // A backtrace says that the guest was running.
+    if error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() {
         return trap::classify(store, error).map(CallOutcome::Trapped);
     }
     match store.data_mut().take_out_of_memory() {

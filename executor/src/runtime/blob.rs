@@ -97,14 +97,7 @@ impl RuntimeBlob {
 
     /// The contents of the first custom section called `name`.
     pub fn custom_section(&self, name: &str) -> Option<&[u8]> {
-        Parser::new(0)
-            .parse_all(&self.wasm)
-            .find_map(|payload| match payload {
-                Ok(Payload::CustomSection(section)) if section.name() == name => {
-                    Some(section.data())
-                }
-                _ => None,
-            })
+        custom_section(&self.wasm, name)
     }
 
     /// Reads the facts off the module.
@@ -119,6 +112,45 @@ impl RuntimeBlob {
 /// BLAKE2b-256 of runtime code.
 pub fn code_hash(code: &[u8]) -> H256 {
     Blake2Hasher::hash(code)
+}
+
+/// The version that `code` states in its sections, read from a parse alone. The module's types are
+/// not checked; its instructions are decoded, so that code cut off or of another kind is told.
+pub(crate) fn blob_version(
+    code: &[u8],
+    code_bytes_max: usize,
+) -> Result<Option<RuntimeVersion>, RuntimeError> {
+    let wasm = unpack(code, code_bytes_max)?;
+    if wasm.starts_with(b"PVM\0") {
+        return Err(RuntimeError::PolkaVm);
+    }
+    parse(&wasm).map_err(|error| invalid(&error))?;
+    version::from_sections(
+        custom_section(&wasm, version::VERSION_SECTION),
+        custom_section(&wasm, version::APIS_SECTION),
+    )
+}
+
+/// Reads every section header and every instruction.
+fn parse(wasm: &[u8]) -> Result<(), BinaryReaderError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload? {
+            for operator in body.get_operators_reader()? {
+                operator?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The contents of the first custom section called `name`.
+fn custom_section<'a>(wasm: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    Parser::new(0)
+        .parse_all(wasm)
+        .find_map(|payload| match payload {
+            Ok(Payload::CustomSection(section)) if section.name() == name => Some(section.data()),
+            _ => None,
+        })
 }
 
 pub(super) fn invalid(error: &BinaryReaderError) -> RuntimeError {

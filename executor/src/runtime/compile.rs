@@ -54,12 +54,12 @@ impl std::fmt::Debug for Runtime {
 
 impl Runtime {
     /// Compiles `blob` and binds the functions of `H`. Where the module carries no version,
-    /// `call_core_version` is asked to run `Core_version` on the runtime compiled so far; should
-    /// that fail, the runtime has the default version (all zero), as in the Polkadot SDK.
+    /// `call_core_version` is asked to run `Core_version` on the runtime compiled so far. Code that
+    /// has no answer either has the default version, all zero.
     pub(crate) fn compile<H: HostFunctions>(
         engine: &Engine,
         blob: &RuntimeBlob,
-        call_core_version: impl FnOnce(&Runtime) -> Option<Vec<u8>>,
+        call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let wasm = own_memory(blob.wasm())?;
         let module =
@@ -88,7 +88,7 @@ impl Runtime {
         };
         if let Some(version) = blob.embedded_version()? {
             runtime.version = version;
-        } else if let Some(output) = call_core_version(&runtime) {
+        } else if let Some(output) = call_core_version(&runtime)? {
             runtime.version = version::from_call(&output)?;
         }
         Ok(runtime)

@@ -4,6 +4,8 @@
 use slackwater_host_functions::RegisterError;
 use thiserror::Error;
 
+use crate::instance::CallError;
+
 /// Why runtime code cannot be loaded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -50,6 +52,12 @@ pub enum RuntimeError {
     Version {
         /// What failed to decode.
         reason: String,
+    },
+    /// The code states no version in its sections, and asking it failed on this machine.
+    #[error("the runtime could not be asked for its version: {source}")]
+    VersionCall {
+        /// Why the call has no outcome.
+        source: CallError,
     },
     /// The imports cannot be bound.
     #[error(transparent)]

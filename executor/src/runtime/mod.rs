@@ -10,6 +10,7 @@ mod own_memory;
 mod profile;
 mod version;
 
+pub(crate) use blob::blob_version;
 pub use blob::{CODE_BYTES_MAX, ModuleFacts, RuntimeBlob, code_hash};
 pub use compile::Runtime;
 pub(crate) use compile::{EntryPoint, ExportLookup};

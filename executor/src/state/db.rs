@@ -5,7 +5,7 @@
 //! RocksDB's lock file sees to it.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -29,6 +29,10 @@ const COLUMNS: [&str; 5] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META];
 const CF_DEFAULT: &str = "default";
 /// The file that marks a folder as a RocksDB database.
 const ROCKSDB_MARKER: &str = "CURRENT";
+/// The file that stands in the folder while a database is being made.
+const CREATION_MARKER: &str = "SLACKWATER_CREATION";
+/// What a freshly made file system holds.
+const MOUNT_FOLDER: &str = "lost+found";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
 
@@ -69,25 +73,61 @@ impl Database {
     /// # Errors
     /// [`OpenError`]; what is in the folder is left as it was.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        let new = prepare_folder(path)?;
-        if !new {
-            check_columns(path)?;
+        match inspect_folder(path)? {
+            Folder::Empty => Self::create(path, durability),
+            Folder::Database => Self::open_existing(path, durability),
+            Folder::Interrupted => Self::finish_creation(path, durability),
         }
+    }
+
+    fn open_existing(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        check_columns(path)?;
+        let database = Self::open_rocksdb(path, durability, false)?;
+        database.check_format()?;
+        database.head()?;
+        Ok(database)
+    }
+
+    /// Makes a database in an empty folder. A marker stands in the folder meanwhile, so that a
+    /// creation cut short can be told from somebody else's files; it is gone, durably, before
+    /// anything can be committed.
+    fn create(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let folder = |source| folder_error(path, source);
+        let marker = path.join(CREATION_MARKER);
+        File::create(&marker)
+            .and_then(|file| file.sync_all())
+            .map_err(folder)?;
+        let database = Self::open_rocksdb(path, durability, true)?;
+        database.write_format()?;
+        fs::remove_file(&marker).map_err(folder)?;
+        File::open(path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(folder)?;
+        Ok(database)
+    }
+
+    /// Goes on where a creation was cut short. Nothing was committed by then, so what there is can
+    /// be made anew, unless all that was missing is the removal of the marker.
+    fn finish_creation(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        if let Ok(database) = Self::open_existing(path, durability) {
+            let marker = path.join(CREATION_MARKER);
+            fs::remove_file(marker).map_err(|source| folder_error(path, source))?;
+            return Ok(database);
+        }
+        // Refuses while another process is at it.
+        DB::destroy(&Options::default(), path).map_err(|source| open_error(path, source))?;
+        Self::create(path, durability)
+    }
+
+    fn open_rocksdb(path: &Path, durability: Durability, new: bool) -> Result<Self, OpenError> {
         let rocksdb = DB::open_cf_descriptors(&options(new), path, columns())
             .map_err(|source| open_error(path, source))?;
-        let database = Self {
+        Ok(Self {
             rocksdb,
             path: path.to_owned(),
             durability,
             commit: Mutex::new(()),
-        };
-        if new {
-            database.write_format()?;
-        } else {
-            database.check_format()?;
-        }
-        database.head()?;
-        Ok(database)
+        })
     }
 
     /// The folder the database lives in.
@@ -211,25 +251,40 @@ fn decode_head(record: Option<Vec<u8>>) -> Result<Option<Head>, StateError> {
         .transpose()
 }
 
-/// Makes sure the folder exists; true when it is empty, so that a database is to be made.
-fn prepare_folder(path: &Path) -> Result<bool, OpenError> {
-    let folder = |source| OpenError::Folder {
+/// What a folder holds.
+enum Folder {
+    Empty,
+    Database,
+    /// A database of ours whose creation was cut short.
+    Interrupted,
+}
+
+/// Makes sure the folder exists and says what it holds.
+fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
+    let folder = |source| folder_error(path, source);
+    fs::create_dir_all(path).map_err(folder)?;
+    if path.join(CREATION_MARKER).exists() {
+        return Ok(Folder::Interrupted);
+    }
+    if path.join(ROCKSDB_MARKER).exists() {
+        return Ok(Folder::Database);
+    }
+    for entry in fs::read_dir(path).map_err(folder)? {
+        let name = entry.map_err(folder)?.file_name();
+        if name != MOUNT_FOLDER {
+            return Err(OpenError::Foreign {
+                path: path.to_owned(),
+                found: format!("other files, such as {}", name.display()),
+            });
+        }
+    }
+    Ok(Folder::Empty)
+}
+
+fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
+    OpenError::Folder {
         path: path.to_owned(),
         source,
-    };
-    fs::create_dir_all(path).map_err(folder)?;
-    let first = fs::read_dir(path)
-        .map_err(folder)?
-        .next()
-        .transpose()
-        .map_err(folder)?;
-    match first {
-        None => Ok(true),
-        Some(_) if path.join(ROCKSDB_MARKER).exists() => Ok(false),
-        Some(entry) => Err(OpenError::Foreign {
-            path: path.to_owned(),
-            found: format!("other files, such as {}", entry.file_name().display()),
-        }),
     }
 }
 

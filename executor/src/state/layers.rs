@@ -20,7 +20,7 @@ use sp_core::{
 use sp_externalities::{Extensions, Externalities, TransactionType};
 use sp_state_machine::{Ext, IndexOperation, OverlayedChanges};
 
-use super::{BlockChanges, BlockState, DeltaSize, StateError, WriteSet};
+use super::{BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher};
 
 const LOCKSTEP: &str = "layers are opened and closed in pairs";
 
@@ -151,16 +151,15 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         })
     }
 
-    /// `storage_append` does not make the overlay forget a root it calculated before. Appending
-    /// only ever adds keys or bytes, so comparing sizes finds it; an empty layer rolled back makes
+    /// `storage_append` does not make the overlay forget a root it calculated before. Comparing what
+    /// the calculation was given with what there is now finds it; an empty layer rolled back makes
     /// the overlay forget.
     fn forget_stale_root(&mut self) {
-        let mut now = DeltaSize::default();
+        let mut hasher = DeltaHasher::new();
         for (key, value) in self.overlay.changes_mut() {
-            let value = value.value().map(Vec::as_slice);
-            now.add(key, value);
+            hasher.add(key, value.value().map(Vec::as_slice));
         }
-        if self.state.last_root_delta() != Some(now) {
+        if self.state.last_root_delta() != Some(hasher.finish()) {
             self.overlay.start_transaction();
             self.overlay.rollback_transaction().expect(LOCKSTEP);
         }

@@ -11,7 +11,7 @@ use sp_state_machine::{
 };
 use sp_trie::MerkleValue;
 
-use super::{BlockState, DeltaSize, StateError, view::effective_delta};
+use super::{BlockState, DeltaDigest, StateError, delta::effective_delta};
 
 /// A state held in memory. Building it hashes every value once.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl BlockState for MemoryState {
         Ok(())
     }
 
-    fn last_root_delta(&self) -> Option<DeltaSize> {
+    fn last_root_delta(&self) -> Option<DeltaDigest> {
         None
     }
 }

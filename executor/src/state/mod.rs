@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `schema` | the bytes of keys and records in the database |
 //! | `db` | RocksDB; nothing else does |
+//! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `changes` | what a block changed, ready to be compared or committed |
@@ -13,6 +14,7 @@
 mod changes;
 mod commit;
 mod db;
+mod delta;
 mod error;
 mod layers;
 mod memory;
@@ -22,6 +24,7 @@ mod view;
 pub use changes::{BlockChanges, WriteSet};
 pub use commit::{BlockRecord, PreparedState};
 pub use db::{Database, Durability};
+pub use delta::DeltaDigest;
 pub use error::{CommitError, OpenError, StateError};
 pub use layers::BlockLayers;
 pub use memory::MemoryState;
@@ -32,15 +35,6 @@ pub use sp_externalities::Extensions;
 
 use sp_core::Blake2Hasher;
 use sp_state_machine::Backend;
-
-/// How much the last root calculation was given, to notice changes made after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeltaSize {
-    /// Keys of the top trie, child roots not counted.
-    pub keys: u64,
-    /// Bytes of their new values.
-    pub value_bytes: u64,
-}
 
 /// A state that blocks can be executed on.
 ///
@@ -53,6 +47,6 @@ pub trait BlockState: Backend<Blake2Hasher> {
     /// That fault, on every call after it.
     fn check(&self) -> Result<(), StateError>;
 
-    /// What the last calculation of the top root was given, where the state keeps track.
-    fn last_root_delta(&self) -> Option<DeltaSize>;
+    /// Digest of what the last calculation of the top root was given, where the state keeps track.
+    fn last_root_delta(&self) -> Option<DeltaDigest>;
 }

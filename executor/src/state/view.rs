@@ -7,14 +7,14 @@
 //! keys times the depth of the trie.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Mutex, PoisonError},
 };
 
 use rocksdb::{Direction, IteratorMode};
 use sp_core::{
     Blake2Hasher, H256, Hasher,
-    storage::{ChildInfo, StateVersion, well_known_keys::is_child_storage_key},
+    storage::{ChildInfo, StateVersion},
 };
 use sp_state_machine::{
     Backend, BackendTransaction, IterArgs, StateMachineStats, StorageIterator, StorageKey,
@@ -23,8 +23,9 @@ use sp_state_machine::{
 use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
 use super::{
-    BlockState, DeltaSize, Head, StateError,
+    BlockState, DeltaDigest, Head, StateError,
     db::Database,
+    delta::{DeltaHasher, effective_delta},
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
@@ -37,7 +38,7 @@ pub struct StateView<'db> {
     snapshot: rocksdb::Snapshot<'db>,
     head: Head,
     fault: Mutex<Option<StateError>>,
-    last_delta: Mutex<Option<DeltaSize>>,
+    last_delta: Mutex<Option<DeltaDigest>>,
 }
 
 impl std::fmt::Debug for StateView<'_> {
@@ -166,7 +167,7 @@ impl BlockState for StateView<'_> {
         }
     }
 
-    fn last_root_delta(&self) -> Option<DeltaSize> {
+    fn last_root_delta(&self) -> Option<DeltaDigest> {
         *self
             .last_delta
             .lock()
@@ -244,15 +245,15 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
-        let mut size = DeltaSize::default();
         let top = FlatSpace::top();
-        let delta = delta.inspect(|(key, value)| size.add(key, *value));
+        let mut hasher = DeltaHasher::new();
+        let delta = delta.inspect(|(key, value)| hasher.add(key, *value));
         let delta = effective_delta(delta, |key| self.may_exist(&top, key));
         let root = self.trie().storage_root(delta.into_iter(), state_version);
         *self
             .last_delta
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(size);
+            .unwrap_or_else(PoisonError::into_inner) = Some(hasher.finish());
         root
     }
 
@@ -276,28 +277,6 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
 
     fn usage_info(&self) -> UsageInfo {
         UsageInfo::empty()
-    }
-}
-
-/// The last change of each key, without deletions of keys that are not there: asked to remove an
-/// absent key that other keys begin with, trie-db (as of 0.32) removes one of those, or panics.
-pub(super) fn effective_delta<'a>(
-    delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    exists: impl Fn(&[u8]) -> bool,
-) -> BTreeMap<&'a [u8], Option<&'a [u8]>> {
-    let mut delta: BTreeMap<_, _> = delta.collect();
-    delta.retain(|key, value| value.is_some() || exists(key));
-    delta
-}
-
-impl DeltaSize {
-    /// Counts one change of the top trie; roots of child tries do not count, they are added by the
-    /// calculation itself.
-    pub(super) fn add(&mut self, key: &[u8], value: Option<&[u8]>) {
-        if !is_child_storage_key(key) {
-            self.keys += 1;
-            self.value_bytes += value.map_or(0, |value| value.len() as u64);
-        }
     }
 }
 
