@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use slackwater_executor::{
-    CallContext, CallOutcome, TrapKind, call_on_state,
+    CallContext, CallOutcome, TrapKind,
+    block::state_version_of,
+    call_on_state,
     state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::{
     ChainSpec, ExpectedCall, ExpectedResult, expected_calls, real_fixtures_or_skip,
 };
 use slackwater_tests::{Executor, crate_file_or_skip, executor};
-use sp_core::storage::StateVersion;
 
 /// Checks every line of a file of calls; `find` gives the path of a chain spec. Returns how many
 /// calls returned, trapped, and named a method the runtime lacks.
@@ -25,7 +26,8 @@ fn check(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<(usize, u
     let mut counts = (0, 0, 0);
     for (spec, calls) in by_spec {
         let spec = ChainSpec::load(&find(spec)?).unwrap_or_else(|error| panic!("{error}"));
-        let state = MemoryState::new(spec.genesis, StateVersion::V1);
+        let version = state_version_of(&executor, &spec.genesis).expect("loads");
+        let state = MemoryState::new(spec.genesis, version);
         for call in calls {
             match check_call(&executor, &state, call) {
                 Ended::Returned => counts.0 += 1,

@@ -184,3 +184,22 @@ fn replay_goes_on_after_reopening() {
         .to_string();
     assert!(error.contains("does not continue"), "{error}");
 }
+
+/// What a block does beside storage comes back with its import, on both paths alike.
+#[test]
+fn effects_beside_storage_are_handed_to_whoever_imports() {
+    let (executor, chain) = (executor(), chain());
+    let effects = |path| {
+        let replayed = replay(&executor, &chain, path).expect("the chain replays");
+        let keys = replayed
+            .iter()
+            .flat_map(|block| &block.imported.offchain_index);
+        keys.map(|((_, key), _)| key.clone()).collect::<Vec<_>>()
+    };
+    let split = effects(ExecutionPath::Split);
+    assert!(
+        !split.is_empty(),
+        "the chain writes into the offchain index"
+    );
+    assert_eq!(split, effects(ExecutionPath::Whole));
+}
