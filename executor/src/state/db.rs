@@ -109,14 +109,20 @@ impl Database {
     /// Goes on where a creation was cut short. Nothing was committed by then, so what there is can
     /// be made anew, unless all that was missing is the removal of the marker.
     fn finish_creation(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        if let Ok(database) = Self::open_existing(path, durability) {
-            let marker = path.join(CREATION_MARKER);
-            fs::remove_file(marker).map_err(|source| folder_error(path, source))?;
-            return Ok(database);
+        match Self::open_existing(path, durability) {
+            Ok(database) => {
+                let marker = path.join(CREATION_MARKER);
+                fs::remove_file(marker).map_err(|source| folder_error(path, source))?;
+                Ok(database)
+            }
+            // Another process is at it, and may be done by now.
+            Err(error @ OpenError::InUse { .. }) => Err(error),
+            Err(_incomplete) => {
+                DB::destroy(&Options::default(), path)
+                    .map_err(|source| open_error(path, source))?;
+                Self::create(path, durability)
+            }
         }
-        // Refuses while another process is at it.
-        DB::destroy(&Options::default(), path).map_err(|source| open_error(path, source))?;
-        Self::create(path, durability)
     }
 
     fn open_rocksdb(path: &Path, durability: Durability, new: bool) -> Result<Self, OpenError> {
