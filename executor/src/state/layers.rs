@@ -151,15 +151,18 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         })
     }
 
-    /// `storage_append` does not make the overlay forget a root it calculated before. Comparing what
-    /// the calculation was given with what there is now finds it; an empty layer rolled back makes
-    /// the overlay forget.
+    /// Neither `storage_append` nor the rolling back of layers a guest left open makes the overlay
+    /// forget a root it calculated before. Comparing what the calculation was given with what there
+    /// is now finds it; where child tries are involved, the root is not believed at all. An empty
+    /// layer rolled back makes the overlay forget.
     fn forget_stale_root(&mut self) {
         let mut hasher = DeltaHasher::new();
         for (key, value) in self.overlay.changes_mut() {
             hasher.add(key, value.value().map(Vec::as_slice));
         }
-        if self.state.last_root_delta() != Some(hasher.finish()) {
+        let top_is_the_same = self.state.last_root_delta() == Some(hasher.finish());
+        let has_children = self.overlay.children().next().is_some();
+        if has_children || !top_is_the_same {
             self.overlay.start_transaction();
             self.overlay.rollback_transaction().expect(LOCKSTEP);
         }
