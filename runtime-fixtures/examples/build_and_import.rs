@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &block,
         ExecutionPath::Whole,
         None,
-        Extensions::new(),
+        &Extensions::new,
     )?;
     println!("imported it: state root {:?}", imported.head.state_root);
     if imported.head != head {

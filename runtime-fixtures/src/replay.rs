@@ -185,7 +185,7 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
             block,
             self.path,
             writes.as_ref(),
-            Extensions::new(),
+            &Extensions::new,
         )?;
         Ok(ReplayedBlock {
             extrinsics: block.extrinsics.len(),

@@ -257,7 +257,7 @@ fn a_block_with_another_parent_is_refused_and_the_database_goes_on() {
             &block,
             ExecutionPath::Split,
             None,
-            Extensions::new(),
+            &Extensions::new,
         );
         assert!(
             matches!(result, Err(ImportError::WrongParent { .. })),
@@ -302,8 +302,14 @@ fn a_commit_on_a_moved_head_is_refused_whole() {
     let view = database.view().expect("a head");
     let parent = *view.head();
     let run = || {
-        slackwater_executor::block::execute_split(&executor, &view, &second, Extensions::new())
-            .expect("executes")
+        slackwater_executor::block::execute(
+            &executor,
+            &view,
+            &second,
+            ExecutionPath::Split,
+            &Extensions::new,
+        )
+        .expect("executes")
     };
     let record = slackwater_executor::state::BlockRecord {
         number: 2,

@@ -18,6 +18,9 @@ use sp_core::{
     },
 };
 use sp_runtime::traits::Header as _;
+use sp_trie::proof_size_extension::{
+    ProofSizeExt, RecordedProofSizeEstimations, ReplayProofSizeProvider,
+};
 
 fn state(entries: &[(&[u8], &[u8])]) -> MemoryState {
     let entries = entries
@@ -170,7 +173,7 @@ fn refused_extrinsics_are_left_out_when_building_and_fatal_when_replaying() {
             &state,
             &block,
             ExecutionPath::Split,
-            Extensions::new(),
+            &Extensions::new,
         ) {
             Err(ReplayError::Diverged(divergence)) => *divergence,
             other => panic!("{other:?}"),
@@ -184,6 +187,71 @@ fn refused_extrinsics_are_left_out_when_building_and_fatal_when_replaying() {
     // An included extrinsic goes through, and then the empty header differs.
     let found = replay(&[&[0, 1, 3, 6, 2, 0, 0, 0]]);
     assert_eq!(found.step, Step::Finalize, "{found}");
+}
+
+/// Where the runtime takes only inherents, the split path runs the block whole first. Both runs find
+/// the same things beside the storage, here the size of the proof.
+#[test]
+fn both_runs_of_a_block_of_inherents_find_their_extensions() {
+    let asks = r#"(module
+        (import "env" "memory" (memory 17))
+        (import "env" "ext_storage_proof_size_storage_proof_size_version_1"
+            (func $size (result i64)))
+        (global (export "__heap_base") i32 (i32.const 65536))
+        (data (i32.const 512) "\01")
+        (data (i32.const 1056) "\04")
+        (func $ask (if (i64.ne (call $size) (i64.const 77)) (then unreachable)))
+        (func (export "Core_initialize_block") (param i32 i32) (result i64)
+            (call $ask) (i64.const 0x100000200))
+        (func (export "Core_execute_block") (param i32 i32) (result i64)
+            (call $ask) (i64.const 0))
+        (func (export "BlockBuilder_finalize_block") (param i32 i32) (result i64)
+            (call $ask) (i64.const 0x6200000400)))"#;
+    let state = state(&[(CODE, &wat::parse_str(asks).expect("wat"))]);
+    // The runtime answers with an empty header of number 1, whose roots are zero.
+    let header = Header::new(
+        1,
+        H256::zero(),
+        state.state_root(),
+        H256::zero(),
+        Default::default(),
+    );
+    let block = Block {
+        header,
+        extrinsics: vec![],
+    };
+    let sizes = || {
+        let mut extensions = Extensions::new();
+        let recorded = RecordedProofSizeEstimations::from(vec![77u32; 3]);
+        extensions.register(ProofSizeExt::new(ReplayProofSizeProvider::from_recorded(
+            recorded,
+        )));
+        extensions
+    };
+    let run = |extensions: &dyn Fn() -> Extensions| match execute(
+        &executor(),
+        &state,
+        &block,
+        ExecutionPath::Split,
+        extensions,
+    ) {
+        Err(ReplayError::Diverged(divergence)) => divergence.step,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(run(&sizes), Step::Finalize, "every call found the size");
+    assert_eq!(run(&Extensions::new), Step::Initialize);
+    // The whole run comes before the rest of the split one, and is asked alike.
+    let calls = std::cell::Cell::new(0);
+    let first_only = || {
+        calls.set(calls.get() + 1);
+        if calls.get() == 1 {
+            sizes()
+        } else {
+            Extensions::new()
+        }
+    };
+    assert_eq!(run(&first_only), Step::ExecuteBlock);
+    assert_eq!(calls.get(), 2);
 }
 
 #[test]
@@ -234,7 +302,7 @@ fn native_stack_is_left_out_when_building_and_operational_when_replaying() {
         &state,
         &block,
         ExecutionPath::Split,
-        Extensions::new(),
+        &Extensions::new,
     );
     let Err(ReplayError::Execution(error)) = result else {
         panic!("{result:?}")

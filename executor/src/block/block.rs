@@ -9,6 +9,9 @@ use sp_runtime::{
 };
 use thiserror::Error;
 
+use super::BlockReceipts;
+use crate::state::BlockRecord;
+
 /// A block header. Numbers are compact in SCALE, so 32- and 64-bit chains read alike.
 pub type Header = generic::Header<u64, BlakeTwo256>;
 
@@ -70,6 +73,17 @@ impl Block {
     /// Hash of the header, seals included: the block's name on the chain.
     pub fn hash(&self) -> H256 {
         self.header.hash()
+    }
+
+    /// What the database stores of it.
+    pub(super) fn record(&self, receipts: &BlockReceipts) -> BlockRecord {
+        BlockRecord {
+            number: self.header.number,
+            hash: self.hash(),
+            header: self.header.encode(),
+            extrinsics: self.extrinsics.clone(),
+            receipts: receipts.encode(),
+        }
     }
 
     /// The header as it was when the block was executed: seals are added afterwards.

@@ -2,7 +2,6 @@
 //! reported, and the block goes on. Only a failing mandatory extrinsic, or a fault in initialize or
 //! finalize, abandons the block.
 
-use codec::Encode;
 use slackwater_host_functions::HostFunctions;
 use sp_core::H256;
 use sp_externalities::Extensions;
@@ -99,13 +98,7 @@ pub struct BuiltBlock {
 impl BuiltBlock {
     /// What the database stores of it.
     pub fn record(&self) -> BlockRecord {
-        BlockRecord {
-            number: self.block.header.number,
-            hash: self.block.hash(),
-            header: self.block.header.encode(),
-            extrinsics: self.block.extrinsics.clone(),
-            receipts: self.receipts.encode(),
-        }
+        self.block.record(&self.receipts)
     }
 }
 

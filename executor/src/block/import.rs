@@ -1,7 +1,6 @@
 //! Replaying onto a database: one block after the other, each checked against the chain and then
 //! committed in one atomic write.
 
-use codec::Encode;
 use slackwater_host_functions::HostFunctions;
 use sp_core::{
     H256,
@@ -17,7 +16,7 @@ use super::{
     genesis_hash, replay,
 };
 use crate::{
-    state::{BlockRecord, CommitError, Database, Head, WriteSet},
+    state::{CommitError, Database, Head, WriteSet},
     wasm_executor::WasmExecutor,
 };
 
@@ -116,8 +115,8 @@ pub fn import_parent_state(
 /// The whole path must touch exactly the keys in `expected_writes`; the split path must agree on
 /// those whose value differs from the parent's.
 ///
-/// `extensions` are what host functions find beside the storage, such as recorded proof sizes; the
-/// version of other code can be read in any case.
+/// `extensions` makes what host functions find beside the storage, such as recorded proof sizes,
+/// anew for each run (see [`super::execute`]); the version of other code can be read in any case.
 ///
 /// # Errors
 /// See [`ImportError`]; nothing is committed then.
@@ -127,7 +126,7 @@ pub fn import_block<H: HostFunctions>(
     block: &Block,
     path: ExecutionPath,
     expected_writes: Option<&WriteSet>,
-    extensions: Extensions,
+    extensions: &dyn Fn() -> Extensions,
 ) -> Result<Imported, ImportError> {
     let view = database.view().map_err(ExecutionError::from)?;
     let parent = *view.head();
@@ -163,13 +162,7 @@ pub fn import_block<H: HostFunctions>(
     let keys_touched = executed.changes.keys();
     let offchain_index = std::mem::take(&mut executed.changes.offchain_index);
     let transaction_index = std::mem::take(&mut executed.changes.transaction_index);
-    let record = BlockRecord {
-        number,
-        hash: block.hash(),
-        header: block.header.encode(),
-        extrinsics: block.extrinsics.clone(),
-        receipts: executed.receipts.encode(),
-    };
+    let record = block.record(&executed.receipts);
     let head = database
         .commit(&parent, executed.changes, &record)
         .map_err(|error: CommitError| ExecutionError::from(error))?;

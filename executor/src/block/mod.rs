@@ -36,4 +36,4 @@ pub use execution::{BlockExecution, InclusionMode, Phase};
 pub use import::{ImportError, Imported, import_block, import_parent_state};
 pub use outcome::{ExtrinsicOutcome, Invalidity};
 pub use receipt::{BlockReceipts, ExtrinsicReceipt, Included, RECEIPTS_VERSION};
-pub use replay::{Executed, ExecutionPath, ReplayError, execute, execute_split, execute_whole};
+pub use replay::{Executed, ExecutionPath, ReplayError, execute};

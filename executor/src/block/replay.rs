@@ -62,40 +62,40 @@ impl From<Divergence> for ReplayError {
 
 /// Executes `block` along `path` on the state of its parent.
 ///
+/// `extensions` makes what host functions find beside the storage, anew for each run: where the
+/// runtime takes only inherents, the split path runs the block twice.
+///
 /// # Errors
-/// See [`ReplayError`].
+/// [`ReplayError::Diverged`] naming the step that departs from the block, or
+/// [`ReplayError::Execution`].
 pub fn execute<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
     block: &Block,
     path: ExecutionPath,
-    extensions: Extensions,
+    extensions: &dyn Fn() -> Extensions,
 ) -> Result<Executed, ReplayError> {
     match path {
         ExecutionPath::Split => execute_split(executor, state, block, extensions),
-        ExecutionPath::Whole => execute_whole(executor, state, block, extensions),
+        ExecutionPath::Whole => execute_whole(executor, state, block, extensions()),
     }
 }
 
-/// Executes `block` extrinsic by extrinsic on the state of its parent.
-///
-/// # Errors
-/// [`ReplayError::Diverged`] naming the step that departs from the block, or
-/// [`ReplayError::Execution`].
-pub fn execute_split<S: BlockState, H: HostFunctions>(
+/// Extrinsic by extrinsic.
+fn execute_split<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
     block: &Block,
-    extensions: Extensions,
+    extensions: &dyn Fn() -> Extensions,
 ) -> Result<Executed, ReplayError> {
     let number = block.header.number;
     let diverged = |step, cause| Divergence::new(number, step, cause);
-    let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions)?;
+    let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions())?;
     match execution.initialize(&block.header_initial())? {
         Ok(InclusionMode::AllExtrinsics) => {}
         // Only the runtime can tell inherents from transactions.
         Ok(InclusionMode::OnlyInherents) => {
-            execute_whole(executor, state, block, Extensions::new())?;
+            execute_whole(executor, state, block, extensions())?;
         }
         Err(trap) => return Err(diverged(Step::Initialize, Cause::Trapped(trap)).into()),
     }
@@ -128,12 +128,8 @@ pub fn execute_split<S: BlockState, H: HostFunctions>(
     })
 }
 
-/// Executes `block` by one call of `Core_execute_block` on the state of its parent.
-///
-/// # Errors
-/// [`ReplayError::Diverged`] when the runtime faults, which is its only way to refuse a block, or
-/// when the root differs; [`ReplayError::Execution`].
-pub fn execute_whole<S: BlockState, H: HostFunctions>(
+/// By one call of `Core_execute_block`: it faults to refuse a block.
+fn execute_whole<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
     block: &Block,

@@ -57,10 +57,7 @@ impl RuntimeBlob {
         code_bytes_max: usize,
         profile: GuestProfile,
     ) -> Result<Self, RuntimeError> {
-        let wasm = unpack(code, code_bytes_max)?;
-        if wasm.starts_with(b"PVM\0") {
-            return Err(RuntimeError::PolkaVm);
-        }
+        let wasm = unpack_wasm(code, code_bytes_max)?;
         profile.validate(&wasm)?;
         Ok(Self {
             code_hash: code_hash(code),
@@ -89,10 +86,7 @@ impl RuntimeBlob {
     /// # Errors
     /// [`RuntimeError::Version`] when a section is there but does not decode.
     pub fn embedded_version(&self) -> Result<Option<RuntimeVersion>, RuntimeError> {
-        version::from_sections(
-            self.custom_section(version::VERSION_SECTION),
-            self.custom_section(version::APIS_SECTION),
-        )
+        sections_version(&self.wasm)
     }
 
     /// The contents of the first custom section called `name`.
@@ -120,14 +114,15 @@ pub(crate) fn blob_version(
     code: &[u8],
     code_bytes_max: usize,
 ) -> Result<Option<RuntimeVersion>, RuntimeError> {
-    let wasm = unpack(code, code_bytes_max)?;
-    if wasm.starts_with(b"PVM\0") {
-        return Err(RuntimeError::PolkaVm);
-    }
+    let wasm = unpack_wasm(code, code_bytes_max)?;
     parse(&wasm).map_err(|error| invalid(&error))?;
+    sections_version(&wasm)
+}
+
+fn sections_version(wasm: &[u8]) -> Result<Option<RuntimeVersion>, RuntimeError> {
     version::from_sections(
-        custom_section(&wasm, version::VERSION_SECTION),
-        custom_section(&wasm, version::APIS_SECTION),
+        custom_section(wasm, version::VERSION_SECTION),
+        custom_section(wasm, version::APIS_SECTION),
     )
 }
 
@@ -158,6 +153,15 @@ pub(super) fn invalid(error: &BinaryReaderError) -> RuntimeError {
         offset: error.offset(),
         reason: error.message().to_owned(),
     }
+}
+
+/// The module in `code`; code for another kind of machine is refused.
+fn unpack_wasm(code: &[u8], code_bytes_max: usize) -> Result<Cow<'_, [u8]>, RuntimeError> {
+    let wasm = unpack(code, code_bytes_max)?;
+    if wasm.starts_with(b"PVM\0") {
+        return Err(RuntimeError::PolkaVm);
+    }
+    Ok(wasm)
 }
 
 fn unpack(code: &[u8], code_bytes_max: usize) -> Result<Cow<'_, [u8]>, RuntimeError> {
