@@ -6,13 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
 use sp_core::storage::Storage;
 
-use crate::cursor::{Cursor, parse_file, parse_lines};
+use crate::cursor::{Cursor, parse_file};
 use crate::error::FixtureError;
-use crate::offered::{Offered, OfferedOutcome};
-use crate::state_map::{self, hex_value, unprefixed_child_key};
+use crate::fixture_json::{changes_line, fixture_to_json, read_changes, read_fixture};
+use crate::offered::Offered;
+use crate::refused::RefusedBlock;
 
 /// A parent state and consecutive blocks on it.
 #[derive(Debug, Clone)]
@@ -53,6 +53,8 @@ pub struct FixtureBlock {
     pub expected_writes: Option<Vec<ExpectedWrite>>,
     /// What a builder was offered, in order, where known.
     pub offered: Option<Vec<Offered>>,
+    /// Blocks attempted on the same parent that must be refused.
+    pub refused: Vec<RefusedBlock>,
 }
 
 /// A key that a block touches, and its value afterwards. The value may be the one it had before.
@@ -118,194 +120,13 @@ impl BlockFixture {
                 blocks: self.blocks.len(),
             });
         }
-        write_file(path, &format!("{:#}\n", self.to_json()))?;
+        write_file(path, &format!("{:#}\n", fixture_to_json(self)))?;
         if stated == 0 {
             return Ok(());
         }
         let lines: String = self.blocks.iter().map(changes_line).collect();
         write_file(&changes_path(path), &lines)
     }
-
-    fn to_json(&self) -> Value {
-        let blocks = self.blocks.iter().map(block_to_json).collect();
-        let mut members = vec![
-            ("blocks", Value::Array(blocks)),
-            ("children", state_map::children_to_json(&self.state)),
-            ("name", Value::from(self.name.as_str())),
-        ];
-        if let Some(root) = &self.parent_state_root {
-            members.push(("parent_state_root", hex_value(root)));
-        }
-        members.push(("state", state_map::trie_to_json(&self.state.top)));
-        if let Some(version) = self.state_version {
-            members.push(("state_version", Value::from(version)));
-        }
-        object(members)
-    }
-}
-
-fn read_fixture(root: &Cursor) -> Result<BlockFixture, FixtureError> {
-    let children = root.optional("children")?;
-    let blocks = root.required("blocks")?.elements()?;
-    let parent_state_root = root.optional("parent_state_root")?;
-    let state_version = root.optional("state_version")?;
-    Ok(BlockFixture {
-        name: root.required("name")?.text()?.to_owned(),
-        state: state_map::storage(&root.required("state")?, children.as_ref())?,
-        state_version: state_version.as_ref().map(read_state_version).transpose()?,
-        parent_state_root: parent_state_root.as_ref().map(Cursor::hash).transpose()?,
-        blocks: blocks.iter().map(read_block).collect::<Result<_, _>>()?,
-    })
-}
-
-fn read_state_version(cursor: &Cursor) -> Result<u8, FixtureError> {
-    match cursor.number()? {
-        0 => Ok(0),
-        1 => Ok(1),
-        other => Err(cursor.unknown(other)),
-    }
-}
-
-fn read_block(cursor: &Cursor) -> Result<FixtureBlock, FixtureError> {
-    let body = cursor.required("body")?.elements()?;
-    let offered = cursor.optional("offered")?;
-    Ok(FixtureBlock {
-        number: cursor.required("number")?.number()?,
-        hash: cursor.required("hash")?.hash()?,
-        parent_hash: cursor.required("parent_hash")?.hash()?,
-        state_root: cursor.required("state_root")?.hash()?,
-        extrinsics_root: cursor.required("extrinsics_root")?.hash()?,
-        header: cursor.required("header")?.bytes()?,
-        header_unsealed: cursor.required("header_unsealed")?.bytes()?,
-        body: body.iter().map(Cursor::bytes).collect::<Result<_, _>>()?,
-        expected_writes: None,
-        offered: offered.as_ref().map(read_offered_list).transpose()?,
-    })
-}
-
-fn read_offered_list(cursor: &Cursor) -> Result<Vec<Offered>, FixtureError> {
-    cursor.elements()?.iter().map(read_offered).collect()
-}
-
-fn read_offered(cursor: &Cursor) -> Result<Offered, FixtureError> {
-    let outcome = cursor.required("outcome")?;
-    let name = outcome.text()?;
-    let error = cursor.optional("error")?;
-    Ok(Offered {
-        extrinsic: cursor.required("extrinsic")?.bytes()?,
-        outcome: OfferedOutcome::from_name(name).ok_or_else(|| outcome.unknown(name))?,
-        error: error.as_ref().map(Cursor::bytes).transpose()?,
-    })
-}
-
-fn read_changes(path: &Path, blocks: &mut [FixtureBlock]) -> Result<(), FixtureError> {
-    let lines = parse_lines(path)?;
-    if lines.len() != blocks.len() {
-        return Err(FixtureError::ChangesCount {
-            path: path.to_owned(),
-            lines: lines.len(),
-            blocks: blocks.len(),
-        });
-    }
-    for ((line, json), block) in lines.iter().zip(blocks) {
-        let cursor = Cursor::root(path, format!("line {line}"), json);
-        check_number(&cursor, block.number)?;
-        let changes = cursor.required("changes")?.elements()?;
-        block.expected_writes = Some(changes.iter().map(read_change).collect::<Result<_, _>>()?);
-    }
-    Ok(())
-}
-
-fn check_number(line: &Cursor, number: u64) -> Result<(), FixtureError> {
-    let Some(stated) = line.optional("number")? else {
-        return Ok(());
-    };
-    if stated.number()? == number {
-        Ok(())
-    } else {
-        Err(stated.shape("the number of the block on the same line"))
-    }
-}
-
-fn read_change(cursor: &Cursor) -> Result<ExpectedWrite, FixtureError> {
-    let elements = cursor.elements()?;
-    let [child, key, value] = elements.as_slice() else {
-        return Err(cursor.shape("[child or null, key, value or null]"));
-    };
-    let child = bytes_or_null(child)?;
-    Ok(ExpectedWrite {
-        child: child.map(|key| unprefixed_child_key(&key).to_vec()),
-        key: key.bytes()?,
-        value: bytes_or_null(value)?,
-    })
-}
-
-fn bytes_or_null(cursor: &Cursor) -> Result<Option<Vec<u8>>, FixtureError> {
-    if cursor.is_null() {
-        Ok(None)
-    } else {
-        cursor.bytes().map(Some)
-    }
-}
-
-fn block_to_json(block: &FixtureBlock) -> Value {
-    let body = block.body.iter().map(|extrinsic| hex_value(extrinsic));
-    let mut members = vec![
-        ("body", Value::Array(body.collect())),
-        ("extrinsics_root", hex_value(&block.extrinsics_root)),
-        ("hash", hex_value(&block.hash)),
-        ("header", hex_value(&block.header)),
-        ("header_unsealed", hex_value(&block.header_unsealed)),
-        ("number", Value::from(block.number)),
-    ];
-    if let Some(offered) = &block.offered {
-        let offered = offered.iter().map(offered_to_json).collect();
-        members.push(("offered", Value::Array(offered)));
-    }
-    members.push(("parent_hash", hex_value(&block.parent_hash)));
-    members.push(("state_root", hex_value(&block.state_root)));
-    object(members)
-}
-
-fn offered_to_json(offered: &Offered) -> Value {
-    let mut members = Vec::new();
-    if let Some(error) = &offered.error {
-        members.push(("error", hex_value(error)));
-    }
-    members.push(("extrinsic", hex_value(&offered.extrinsic)));
-    members.push(("outcome", Value::from(offered.outcome.name())));
-    object(members)
-}
-
-fn changes_line(block: &FixtureBlock) -> String {
-    let writes = block.expected_writes.iter().flatten();
-    let line = object(vec![
-        ("changes", writes.map(write_to_json).collect()),
-        ("hash", hex_value(&block.hash)),
-        ("number", Value::from(block.number)),
-        ("state_root", hex_value(&block.state_root)),
-    ]);
-    format!("{line}\n")
-}
-
-fn write_to_json(write: &ExpectedWrite) -> Value {
-    let optional = |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or(Value::Null, hex_value);
-    Value::Array(vec![
-        optional(&write.child),
-        hex_value(&write.key),
-        optional(&write.value),
-    ])
-}
-
-/// Members are given in the order of their names, so the text does not depend on whether the map
-/// type keeps the order of insertion.
-fn object(members: Vec<(&str, Value)>) -> Value {
-    let members = members.into_iter();
-    Value::Object(
-        members
-            .map(|(k, v)| (k.to_owned(), v))
-            .collect::<Map<_, _>>(),
-    )
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), FixtureError> {
@@ -319,6 +140,8 @@ fn write_file(path: &Path, text: &str) -> Result<(), FixtureError> {
 mod tests {
     use super::*;
     use crate::dir::real_fixtures_or_skip;
+    use crate::offered::OfferedOutcome;
+    use crate::refused::Refusal;
     use sp_core::storage::{ChildInfo, StorageChild};
 
     fn sample_block(number: u64) -> FixtureBlock {
@@ -353,6 +176,15 @@ mod tests {
                     })
                     .collect(),
             ),
+            refused: Refusal::ALL
+                .iter()
+                .map(|refusal| RefusedBlock {
+                    case: format!("case {}", refusal.name()),
+                    refusal: *refusal,
+                    header: vec![9],
+                    extrinsics: vec![vec![], vec![10]],
+                })
+                .collect(),
         }
     }
 
@@ -411,6 +243,7 @@ mod tests {
         for block in &mut plain.blocks {
             block.expected_writes = None;
             block.offered = None;
+            block.refused = Vec::new();
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plain.json");
@@ -458,6 +291,7 @@ mod tests {
         assert!(message("\"header\"", "\"haeder\"").contains("blocks[0].header: missing"));
         assert!(message("0x0909", "0x09").contains("parent_state_root: 31 bytes, expected 32"));
         assert!(message("\"trap\"", "\"oops\"").contains("blocks[0].offered[3].outcome"));
+        assert!(message("\"import\"", "\"oops\"").contains("blocks[0].refused[3].refusal"));
         assert!(message("\"state_version\": 1", "\"state_version\": 2").contains("state_version"));
         assert!(message("\"number\": 1", "\"number\": -1").contains("blocks[0].number"));
     }

@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 
-use codec::{Compact, Encode};
+use codec::Encode;
 use sp_core::storage::Storage;
 
 /// The guest with spec version 1.
@@ -325,15 +325,6 @@ pub fn genesis(accounts: &[(Account, u128)], sudo: &Account) -> Storage {
     storage
 }
 
-/// SCALE encoding of a header as `Core_initialize_block` takes it: roots are zero.
-#[must_use]
-pub fn header_to_initialize(parent_hash: [u8; 32], number: u32, digest: &[Vec<u8>]) -> Vec<u8> {
-    let mut header = (parent_hash, Compact(number), [0_u8; 64]).encode();
-    header.extend(Compact(u32::try_from(digest.len()).unwrap_or(u32::MAX)).encode());
-    header.extend(digest.concat());
-    header
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,13 +401,6 @@ mod tests {
             assert_eq!(section("runtime_apis").len(), 36);
             assert!(wasm.len() < 64 * 1024);
         }
-    }
-
-    #[test]
-    fn a_header_to_initialize_has_empty_roots() {
-        let header = header_to_initialize([1; 32], 64, &[vec![8], vec![0, 4, 5]]);
-        let expected = [&[1; 32][..], &[1, 1], &[0; 64], &[8, 8, 0, 4, 5]].concat();
-        assert_eq!(header, expected);
     }
 
     #[test]

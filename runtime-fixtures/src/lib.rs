@@ -14,9 +14,11 @@ pub mod expected_calls;
 pub mod guest;
 pub mod hexadecimal;
 pub mod offered;
+pub mod refused;
 pub mod replay;
 
 mod cursor;
+mod fixture_json;
 mod state_map;
 
 pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock};
@@ -25,4 +27,5 @@ pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
 pub use error::FixtureError;
 pub use expected_calls::{ExpectedCall, ExpectedResult};
 pub use offered::{Offered, OfferedOutcome};
+pub use refused::{Refusal, RefusedBlock};
 pub use replay::{FixtureReplay, FixtureReplayError, ReplayedBlock};

@@ -35,6 +35,12 @@ pub enum OracleError {
         /// What the executor said.
         fault: CallFault,
     },
+    /// A mandatory extrinsic failed, so the block is abandoned.
+    #[error("mandatory extrinsic {index} failed")]
+    Mandatory {
+        /// Position among those offered.
+        index: usize,
+    },
     /// A result of the runtime that is not what the entry point must return.
     #[error("{method}: returned {} undecodable bytes", output.len())]
     Output {

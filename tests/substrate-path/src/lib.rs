@@ -1,20 +1,19 @@
 //! The oracle: blocks executed by Substrate's own executor and state machine, for comparison.
 //!
-//! [`Oracle`] holds a state and executes on it as a Substrate node does; [`author`] makes the
-//! fixture chain of the guest with it. This crate links GPL-licensed crates and is therefore never
+//! [`Oracle`] holds a state and executes on it as a Substrate node does; [`guest_chain`] authors
+//! the fixture chain of our own guest with it. This crate links GPL-licensed crates and is therefore never
 //! published and never linked by anything but tests and benchmarks. Invariant: nothing in here
 //! calls Slackwater's own executor.
 
 #![forbid(unsafe_code)]
 
-pub mod author;
 pub mod error;
+pub mod guest_chain;
 pub mod header;
 pub mod keys;
 pub mod oracle;
 
-mod plan;
-mod random_calls;
+mod author;
 
 pub use error::{CallFault, OracleError};
 pub use oracle::{BlockChanges, BuiltBlock, CallResult, Oracle};

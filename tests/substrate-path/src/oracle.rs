@@ -4,16 +4,14 @@
 //! Invariant: only [`Oracle::advance`] changes the state; every other call starts from it and
 //! leaves it alone.
 
-use std::borrow::Cow;
-
 use codec::{Decode, Encode};
 use sc_executor::{WasmExecutionMethod, WasmExecutor, WasmtimeInstantiationStrategy};
-use slackwater_runtime_fixtures::guest::header_to_initialize;
-use slackwater_runtime_fixtures::{ExpectedWrite, Offered, OfferedOutcome};
+use slackwater_runtime_fixtures::{ExpectedWrite, Offered, OfferedOutcome, Refusal, RefusedBlock};
 use sp_core::Blake2Hasher;
 use sp_core::storage::{ChildInfo, StateVersion, Storage, well_known_keys};
-use sp_core::traits::{CallContext, ReadRuntimeVersionExt, RuntimeCode, WrappedRuntimeCode};
+use sp_core::traits::{CallContext, ReadRuntimeVersionExt};
 use sp_externalities::Extensions;
+use sp_state_machine::backend::BackendRuntimeCode;
 use sp_state_machine::{Backend, InMemoryBackend, OverlayedChanges, StateMachine, StorageChanges};
 use sp_trie::PrefixedMemoryDB;
 
@@ -25,6 +23,16 @@ pub type HostFunctions = (
     sp_io::SubstrateHostFunctions,
     cumulus_primitives_proof_size_hostfunction::storage_proof_size::HostFunctions,
 );
+
+/// The entry points that a block cannot do without.
+pub const INITIALIZE: &str = "Core_initialize_block";
+/// See [`INITIALIZE`].
+pub const FINALIZE: &str = "BlockBuilder_finalize_block";
+/// See [`INITIALIZE`].
+pub const EXECUTE: &str = "Core_execute_block";
+
+/// The validity error of a mandatory extrinsic that failed.
+const BAD_MANDATORY: &[u8] = &[0, 8];
 
 /// A state, and the executor for calls on it.
 pub struct Oracle {
@@ -122,7 +130,7 @@ impl Oracle {
     /// # Errors
     /// The state machine fails; a fault of the runtime is part of the result instead.
     pub fn call(&self, method: &str, arguments: &[u8]) -> Result<CallResult, OracleError> {
-        let mut calls = Calls::new(self, CallContext::Offchain)?;
+        let mut calls = Calls::new(self, CallContext::Offchain);
         calls.overlay.start_transaction();
         let output = calls.call(method, arguments);
         calls.close(output.is_ok())?;
@@ -143,31 +151,33 @@ impl Oracle {
         header: &[u8],
         body: &[Vec<u8>],
     ) -> Result<BlockChanges, OracleError> {
-        let mut calls = Calls::new(self, CallContext::Onchain { import: true })?;
+        let mut calls = Calls::new(self, CallContext::Onchain { import: true });
         let mut block = header.to_vec();
         block.extend(encode_body(body));
-        calls.call_for_block("Core_execute_block", &block)?;
+        calls.call_for_block(EXECUTE, &block)?;
         calls.changes()
     }
 
     /// Builds a block of the extrinsics offered, as an authoring node does: each in a transaction
-    /// that is kept only if the runtime included the extrinsic. `digest` holds encoded items.
+    /// that is kept only if the runtime included the extrinsic. `header` is encoded and holds the
+    /// parent's hash, the number and the first digest items.
     ///
     /// # Errors
-    /// A call that the whole block needs fails, or returns what cannot be decoded.
+    /// A call that the whole block needs fails, or returns what cannot be decoded; a mandatory
+    /// extrinsic fails.
     pub fn build_block(
         &self,
-        parent_hash: [u8; 32],
-        number: u32,
-        digest: &[Vec<u8>],
+        header: &[u8],
         offered: &[Vec<u8>],
     ) -> Result<BuiltBlock, OracleError> {
-        let mut calls = Calls::new(self, CallContext::Onchain { import: false })?;
-        let header = header_to_initialize(parent_hash, number, digest);
-        calls.call_for_block("Core_initialize_block", &header)?;
+        let mut calls = Calls::new(self, CallContext::Onchain { import: false });
+        calls.call_for_block(INITIALIZE, header)?;
         let (mut outcomes, mut faults) = (Vec::new(), Vec::new());
-        for extrinsic in offered {
+        for (index, extrinsic) in offered.iter().enumerate() {
             let (outcome, fault) = calls.apply(extrinsic)?;
+            if outcome.error.as_deref() == Some(BAD_MANDATORY) {
+                return Err(OracleError::Mandatory { index });
+            }
             outcomes.push(outcome);
             faults.push(fault);
         }
@@ -176,9 +186,46 @@ impl Oracle {
             body: included.map(|o| o.extrinsic.clone()).collect(),
             offered: outcomes,
             faults,
-            header: calls.call_for_block("BlockBuilder_finalize_block", &[])?,
+            header: calls.call_for_block(FINALIZE, &[])?,
             changes: calls.changes()?,
         })
+    }
+
+    /// Attempts a block that must be refused.
+    ///
+    /// # Errors
+    /// It is not refused, or elsewhere than stated; the text says what came instead.
+    pub fn check_refused(&self, refused: &RefusedBlock) -> Result<(), String> {
+        let (header, extrinsics) = (&refused.header, &refused.extrinsics);
+        let attempt = match refused.refusal {
+            Refusal::Import | Refusal::ImportWhole => {
+                self.execute_block(header, extrinsics).map(drop)
+            }
+            _ => self.build_block(header, extrinsics).map(drop),
+        };
+        let last = extrinsics.len().saturating_sub(1);
+        match (refused.refusal, attempt) {
+            (_, Ok(())) => Err("it is not refused".to_owned()),
+            (Refusal::BuildInitialize, Err(OracleError::Call { method, .. }))
+                if method == INITIALIZE =>
+            {
+                Ok(())
+            }
+            (Refusal::BuildMandatory, Err(OracleError::Mandatory { index })) if index == last => {
+                Ok(())
+            }
+            (Refusal::BuildFinalize, Err(OracleError::Call { method, .. }))
+                if method == FINALIZE =>
+            {
+                Ok(())
+            }
+            (Refusal::Import | Refusal::ImportWhole, Err(OracleError::Call { method, .. }))
+                if method == EXECUTE =>
+            {
+                Ok(())
+            }
+            (_, Err(other)) => Err(other.to_string()),
+        }
     }
 
     /// Makes the state after a block the present one.
@@ -199,38 +246,30 @@ fn encode_body(body: &[Vec<u8>]) -> Vec<u8> {
 struct Calls<'a> {
     oracle: &'a Oracle,
     context: CallContext,
-    code: Vec<u8>,
-    code_hash: Vec<u8>,
     overlay: OverlayedChanges<Blake2Hasher>,
     extensions: Extensions,
 }
 
 impl<'a> Calls<'a> {
-    fn new(oracle: &'a Oracle, context: CallContext) -> Result<Self, OracleError> {
-        let code = oracle
-            .read(None, well_known_keys::CODE)?
-            .ok_or(OracleError::NoCode)?;
+    fn new(oracle: &'a Oracle, context: CallContext) -> Self {
         let mut extensions = Extensions::default();
         extensions.register(ReadRuntimeVersionExt::new(oracle.executor.clone()));
-        Ok(Self {
+        Self {
             oracle,
             context,
-            code_hash: sp_crypto_hashing::blake2_256(&code).to_vec(),
-            code,
             overlay: OverlayedChanges::default(),
             extensions,
-        })
+        }
     }
 
     fn call(&mut self, method: &str, arguments: &[u8]) -> Result<Vec<u8>, CallFault> {
-        let fetcher = WrappedRuntimeCode(Cow::Borrowed(&self.code));
-        let runtime_code = RuntimeCode {
-            code_fetcher: &fetcher,
-            hash: self.code_hash.clone(),
-            heap_pages: None,
-        };
+        let backend = &self.oracle.backend;
+        let code = BackendRuntimeCode::new(backend, self.context.into());
+        let runtime_code = code.runtime_code().map_err(|message| CallFault {
+            message: message.to_owned(),
+        })?;
         StateMachine::new(
-            &self.oracle.backend,
+            backend,
             &mut self.overlay,
             &self.oracle.executor,
             method,

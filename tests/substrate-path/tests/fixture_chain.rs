@@ -12,7 +12,7 @@ use slackwater_runtime_fixtures::block_fixture::changes_path;
 use slackwater_runtime_fixtures::guest::{GUEST_UPGRADED_WASM, fixture_chain_path};
 use slackwater_runtime_fixtures::{BlockFixture, OfferedOutcome, hexadecimal};
 use slackwater_substrate_path::Oracle;
-use slackwater_substrate_path::author::{BLOCKS, SEED, author};
+use slackwater_substrate_path::guest_chain::{BLOCKS, SEED, author};
 use slackwater_substrate_path::header::HeaderFields;
 use sp_core::storage::StateVersion;
 
@@ -65,7 +65,7 @@ fn the_chain_is_linked_and_sealed() {
         assert_eq!(block.hash, sp_crypto_hashing::blake2_256(&block.header));
         let sealed = HeaderFields::decode(&block.header).unwrap();
         let unsealed = HeaderFields::decode(&block.header_unsealed).unwrap();
-        assert_eq!(sealed.items, unsealed.items + 1);
+        assert_eq!(sealed.items.len(), unsealed.items.len() + 1);
         assert_eq!(sealed.state_root, block.state_root);
         assert_eq!(sealed.extrinsics_root, block.extrinsics_root);
         parent_hash = block.hash;

@@ -11,6 +11,7 @@ use slackwater_runtime_fixtures::guest::{
     account_key, fee, genesis, map_key,
 };
 use slackwater_runtime_fixtures::{ExpectedWrite, OfferedOutcome};
+use slackwater_substrate_path::header::HeaderFields;
 use slackwater_substrate_path::keys::Key;
 use slackwater_substrate_path::oracle::{BuiltBlock, decode_all};
 use slackwater_substrate_path::{CallResult, Oracle};
@@ -51,8 +52,12 @@ fn trusted(nonce: u32, call: GuestCall) -> Vec<u8> {
     GuestExtrinsic::Trusted(sender(nonce), call).encoded()
 }
 
+fn initial(number: u32) -> Vec<u8> {
+    HeaderFields::initial([7; 32], number, &[]).encoded()
+}
+
 fn build(offered: &[Vec<u8>]) -> BuiltBlock {
-    oracle().build_block([7; 32], 1, &[], offered).unwrap()
+    oracle().build_block(&initial(1), offered).unwrap()
 }
 
 /// Outcome and error of a single offered extrinsic.
@@ -244,7 +249,7 @@ fn a_right_signature_is_accepted() {
     let message = slackwater_runtime_fixtures::guest::signed_message(&sender, &GuestCall::Nan);
     let signed = GuestExtrinsic::Signed(sender, key.sign(&message), GuestCall::Nan).encoded();
     let cost = fee(&signed) + 9;
-    let built = oracle.build_block([7; 32], 1, &[], &[signed]).unwrap();
+    let built = oracle.build_block(&initial(1), &[signed]).unwrap();
     assert_eq!(built.offered[0].outcome, OfferedOutcome::Applied);
     let account = written(&built.changes.writes, &account_key(&key.account())).unwrap();
     assert_eq!(account.value, Some((FUNDS - cost, 1_u32).encode()));
@@ -290,11 +295,11 @@ fn an_upgrade_shows_in_the_digest_and_in_the_next_block() {
     let mut oracle = oracle();
     let code = GUEST_UPGRADED_WASM.to_vec();
     let set = trusted(0, GuestCall::SetCode { code });
-    let first = oracle.build_block([7; 32], 1, &[], &[set]).unwrap();
+    let first = oracle.build_block(&initial(1), &[set]).unwrap();
     assert_eq!(first.header.last_chunk(), Some(&[4, 8]));
     oracle.advance(first.changes);
     let note = trusted(1, GuestCall::Note { note: vec![1] });
-    let second = oracle.build_block([7; 32], 2, &[], &[note]).unwrap();
+    let second = oracle.build_block(&initial(2), &[note]).unwrap();
     assert_eq!(second.offered[0].outcome, OfferedOutcome::Applied);
     let version = written(&second.changes.writes, b"sys:spec_version").unwrap();
     assert_eq!(version.value, Some(2_u32.encode()));
@@ -306,7 +311,7 @@ fn an_open_transaction_loses_what_is_written_behind_it() {
     assert_eq!(built.offered[0].outcome, OfferedOutcome::Applied);
     // The index of the next extrinsic was among what was lost, so the body's trie is empty.
     let header = slackwater_substrate_path::oracle::decode_header(&built.header).unwrap();
-    let empty = oracle().build_block([7; 32], 1, &[], &[]).unwrap();
+    let empty = oracle().build_block(&initial(1), &[]).unwrap();
     let empty = slackwater_substrate_path::oracle::decode_header(&empty.header).unwrap();
     assert_eq!(header.extrinsics_root, empty.extrinsics_root);
     let whole = oracle().execute_block(&built.header, &built.body);
@@ -347,7 +352,7 @@ fn calls_on_the_map_write_the_map() {
     };
     let calls = [put(b"a1", b"1"), put(b"a2", b"2"), append.clone(), append];
     let offered: Vec<_> = (0..).zip(calls).map(|(n, call)| trusted(n, call)).collect();
-    let built = oracle.build_block([7; 32], 1, &[], &offered).unwrap();
+    let built = oracle.build_block(&initial(1), &offered).unwrap();
     oracle.advance(built.changes);
     let read = |oracle: &Oracle, key: &[u8]| oracle.read(None, &map_key(key)).unwrap();
     assert_eq!(read(&oracle, b"list"), Some(b"\x08\x04x\x04x".to_vec()));
@@ -356,7 +361,7 @@ fn calls_on_the_map_write_the_map() {
         limit: Some(1),
     };
     let built = oracle
-        .build_block([7; 32], 2, &[], &[trusted(4, clear)])
+        .build_block(&initial(2), &[trusted(4, clear)])
         .unwrap();
     oracle.advance(built.changes);
     assert_eq!(read(&oracle, b"a1"), None);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use slackwater_runtime_fixtures::guest::fixture_chain_path;
 use slackwater_substrate_path::OracleError;
-use slackwater_substrate_path::author::{BLOCKS, SEED, author};
+use slackwater_substrate_path::guest_chain::{BLOCKS, SEED, author};
 
 #[expect(
     clippy::print_stderr,

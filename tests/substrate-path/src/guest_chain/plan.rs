@@ -11,27 +11,20 @@ use slackwater_runtime_fixtures::guest::{
     with_length,
 };
 
+use super::random_calls::{self, CHILDREN, below};
+use crate::author::Planned;
 use crate::error::OracleError;
 use crate::keys::Key;
-use crate::random_calls::{self, CHILDREN, below};
 
 /// Milliseconds of the first block, and between blocks.
 const FIRST_TIMESTAMP: u64 = 1_700_000_000_000;
 const BLOCK_TIME: u64 = 6_000;
 /// The block that sets the code; the next one runs it.
-pub(crate) const UPGRADE_BLOCK: u32 = 40;
+pub(super) const UPGRADE_BLOCK: u32 = 40;
 /// Balance of each rich account at genesis.
 const RICHES: u128 = 1_000_000_000_000;
 /// Less than any fee.
 const PITTANCE: u128 = 50;
-
-/// An extrinsic for the builder.
-pub(crate) struct Planned {
-    /// With its length prefix.
-    pub(crate) extrinsic: Vec<u8>,
-    /// What must come of it.
-    pub(crate) outcome: OfferedOutcome,
-}
 
 struct Actor {
     key: Key,
@@ -39,7 +32,7 @@ struct Actor {
 }
 
 /// Plans block after block.
-pub(crate) struct Planner {
+pub(super) struct Planner {
     rng: ChaCha20Rng,
     actors: Vec<Actor>,
     poor: Key,
@@ -47,7 +40,7 @@ pub(crate) struct Planner {
 }
 
 impl Planner {
-    pub(crate) fn new(seed: u64) -> Result<Self, OracleError> {
+    pub(super) fn new(seed: u64) -> Result<Self, OracleError> {
         let actor = |name| {
             Ok(Actor {
                 key: Key::named(name)?,
@@ -67,7 +60,7 @@ impl Planner {
     }
 
     /// The accounts and balances of the genesis state.
-    pub(crate) fn funded(&self) -> Vec<(Account, u128)> {
+    pub(super) fn funded(&self) -> Vec<(Account, u128)> {
         let rich = self
             .actors
             .iter()
@@ -76,17 +69,17 @@ impl Planner {
     }
 
     /// The account that may set the code: the first actor.
-    pub(crate) fn sudo(&self) -> Account {
+    pub(super) fn sudo(&self) -> Account {
         self.account(0)
     }
 
     /// Signs a block's header.
-    pub(crate) fn seal(&self, header_hash: &[u8; 32]) -> [u8; 64] {
+    pub(super) fn seal(&self, header_hash: &[u8; 32]) -> [u8; 64] {
         self.actors[0].key.sign(header_hash)
     }
 
     /// What to offer for block `number`.
-    pub(crate) fn block(&mut self, number: u32) -> Vec<Planned> {
+    pub(super) fn block(&mut self, number: u32) -> Vec<Planned> {
         if number != 11 {
             self.timestamp(number, Applied);
         }
@@ -119,12 +112,12 @@ impl Planner {
 
     fn push(&mut self, extrinsic: &GuestExtrinsic, outcome: OfferedOutcome) {
         let extrinsic = extrinsic.encoded();
-        self.block.push(Planned { extrinsic, outcome });
+        self.block.push(Planned::new(extrinsic, outcome));
     }
 
     fn push_raw(&mut self, payload: &[u8], outcome: OfferedOutcome) {
         let extrinsic = with_length(payload);
-        self.block.push(Planned { extrinsic, outcome });
+        self.block.push(Planned::new(extrinsic, outcome));
     }
 
     fn timestamp(&mut self, number: u32, outcome: OfferedOutcome) {
@@ -331,10 +324,7 @@ impl Planner {
         self.offer(2, GuestCall::Fail { kind: 15 }, Invalid);
         self.push_raw(&[1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 9], Invalid);
         let extrinsic = vec![12, 1, 0];
-        self.block.push(Planned {
-            extrinsic,
-            outcome: Trap,
-        });
+        self.block.push(Planned::new(extrinsic, Trap));
     }
 
     fn faults(&mut self) {
