@@ -7,7 +7,7 @@ use slackwater_runtime_fixtures::{
     BlockFixture, FixtureBlock, OfferedOutcome, Refusal, RefusedBlock,
 };
 use sp_core::Blake2Hasher;
-use sp_core::storage::{StateVersion, Storage};
+use sp_core::storage::{StateVersion, Storage, well_known_keys};
 use sp_trie::{LayoutV0, empty_trie_root};
 
 use crate::error::OracleError;
@@ -121,9 +121,11 @@ impl ChainAuthor {
         &self.oracle
     }
 
-    /// The last block, if there is one.
-    pub(crate) fn last(&self) -> Option<&FixtureBlock> {
-        self.fixture.blocks.last()
+    /// The runtime code of the genesis state.
+    pub(crate) fn genesis_code(&self) -> &[u8] {
+        // The oracle was made on this state, and so found code in it.
+        let code = self.fixture.state.top.get(well_known_keys::CODE);
+        code.map_or(&[], Vec::as_slice)
     }
 
     /// Authors the next block; `seal` makes the content of its seal out of its unsealed hash.

@@ -60,6 +60,9 @@ pub enum OracleError {
         /// What differs.
         what: String,
     },
+    /// No new version of a runtime could be made.
+    #[error(transparent)]
+    Upgrade(#[from] crate::signed::upgrade::UpgradeError),
     /// The authored chain could not be written.
     #[error(transparent)]
     Fixture(#[from] FixtureError),

@@ -6,11 +6,12 @@
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use schnorrkel::context::{attach_rng, signing_context};
-use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey};
+use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey, SecretKey};
+use sp_core::crypto::Pair as _;
 
 use crate::error::OracleError;
 
-/// A key pair of the fixture chain.
+/// A key pair of an authored chain.
 pub struct Key {
     pair: Keypair,
 }
@@ -29,17 +30,45 @@ impl Key {
         })
     }
 
+    /// A development key that every Substrate node knows, such as `Alice`.
+    ///
+    /// # Errors
+    /// The key library refuses the path.
+    pub fn development(name: &str) -> Result<Self, OracleError> {
+        let pair = sp_core::sr25519::Pair::from_string(&format!("//{name}"), None)
+            .map_err(|refusal| OracleError::Key(refusal.to_string()))?;
+        Ok(Self {
+            pair: pair.as_ref().clone(),
+        })
+    }
+
+    /// The key of account zero, whose secret everybody knows.
+    ///
+    /// # Errors
+    /// The key library refuses the secret.
+    pub fn zero() -> Result<Self, OracleError> {
+        let secret = SecretKey::from_bytes(&[0; 64])
+            .map_err(|refusal| OracleError::Key(refusal.to_string()))?;
+        Ok(Self {
+            pair: secret.to_keypair(),
+        })
+    }
+
     /// The public key, which is the account.
     #[must_use]
     pub fn account(&self) -> [u8; 32] {
         self.pair.public.to_bytes()
     }
 
-    /// The signature of a message that is a hash.
+    /// The signature of a message.
     #[must_use]
-    pub fn sign(&self, message: &[u8; 32]) -> [u8; 64] {
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let transcript = signing_context(b"substrate").bytes(message);
-        let rng = ChaCha20Rng::from_seed(*message);
+        // A hash is as random as what it is made of.
+        let seed = message
+            .try_into()
+            .unwrap_or_else(|_not_32| sp_crypto_hashing::blake2_256(message));
+        let rng = ChaCha20Rng::from_seed(seed);
         self.pair.sign(attach_rng(transcript, rng)).to_bytes()
     }
 }
@@ -47,7 +76,6 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sp_core::crypto::Pair as _;
     use sp_core::sr25519;
 
     #[test]
@@ -61,5 +89,16 @@ mod tests {
         let signature = sr25519::Signature::from_raw(signature);
         assert!(sr25519::Pair::verify(&signature, message, &public));
         assert!(!sr25519::Pair::verify(&signature, [8; 32], &public));
+    }
+
+    #[test]
+    fn development_keys_are_the_well_known_ones() {
+        let alice = "d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d";
+        let key = Key::development("Alice").unwrap();
+        assert_eq!(
+            format!("{:?}", sp_core::H256(key.account())),
+            format!("0x{alice}")
+        );
+        assert_eq!(Key::zero().unwrap().account(), [0; 32]);
     }
 }

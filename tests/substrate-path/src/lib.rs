@@ -12,6 +12,7 @@ pub mod guest_chain;
 pub mod header;
 pub mod keys;
 pub mod oracle;
+pub mod signed;
 
 mod author;
 
