@@ -1,6 +1,7 @@
 //! Test data of the workspace: where it is, how it is read and what our own guest runtime accepts.
 //!
-//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`] executes.
+//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`] and
+//! [`conformance`] execute.
 //! Invariant: whatever a loader returns is complete and checked (lengths, hex, presence of
 //! `:code`); everything else is a typed [`FixtureError`] naming the file and the field.
 
@@ -8,6 +9,7 @@
 
 pub mod block_fixture;
 pub mod chain_spec;
+pub mod conformance;
 pub mod dir;
 pub mod error;
 pub mod expected_calls;
@@ -23,6 +25,7 @@ mod state_map;
 
 pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock};
 pub use chain_spec::ChainSpec;
+pub use conformance::{Configuration, check_fixture};
 pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
 pub use error::FixtureError;
 pub use expected_calls::{ExpectedCall, ExpectedResult};

@@ -118,12 +118,7 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
         fixture: &'a BlockFixture,
         path: ExecutionPath,
     ) -> Result<Self, FixtureReplayError> {
-        let mut blocks = VecDeque::with_capacity(fixture.blocks.len());
-        for (index, block) in fixture.blocks.iter().enumerate() {
-            let decoded = Block::decode(&block.header, block.body.clone())
-                .map_err(|source| FixtureReplayError::Decode { index, source })?;
-            blocks.push_back((decoded, block));
-        }
+        let mut blocks = decode_blocks(fixture)?;
         check_continuity(&blocks)?;
         let (first, _) = blocks.front().ok_or(FixtureReplayError::NoBlocks)?;
         let mut present = 0;
@@ -171,14 +166,7 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
         expected: &FixtureBlock,
     ) -> Result<ReplayedBlock, FixtureReplayError> {
         check_consistency(block, expected)?;
-        let writes = expected.expected_writes.as_deref().map(|writes| {
-            let mut set = WriteSet::new();
-            for write in writes {
-                let entries = set.entry(write.child.clone()).or_default();
-                entries.insert(write.key.clone(), write.value.clone());
-            }
-            set
-        });
+        let writes = stated_writes(expected);
         let imported = import_block(
             self.executor,
             self.database,
@@ -207,10 +195,35 @@ impl<H: HostFunctions> Iterator for FixtureReplay<'_, H> {
     }
 }
 
+/// The fixture's blocks as parts, each with what the fixture states of it.
+pub(crate) fn decode_blocks(
+    fixture: &BlockFixture,
+) -> Result<VecDeque<(Block, &FixtureBlock)>, FixtureReplayError> {
+    let blocks = fixture.blocks.iter().enumerate();
+    blocks
+        .map(|(index, block)| {
+            let decoded = Block::decode(&block.header, block.body.clone())
+                .map_err(|source| FixtureReplayError::Decode { index, source })?;
+            Ok((decoded, block))
+        })
+        .collect()
+}
+
+/// The writes a fixture states of a block, where it does.
+pub(crate) fn stated_writes(block: &FixtureBlock) -> Option<WriteSet> {
+    let writes = block.expected_writes.as_deref()?;
+    let mut set = WriteSet::new();
+    for write in writes {
+        let entries = set.entry(write.child.clone()).or_default();
+        entries.insert(write.key.clone(), write.value.clone());
+    }
+    Some(set)
+}
+
 /// Imports the state before the first block. Where the fixture does not say how its tries are
 /// built, its runtime does; should that not load, a state that is not the chain's is still named as
 /// such rather than by its broken code.
-fn import_fixture_state<H: HostFunctions>(
+pub(crate) fn import_fixture_state<H: HostFunctions>(
     executor: &WasmExecutor<H>,
     database: &Database,
     fixture: &BlockFixture,

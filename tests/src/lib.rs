@@ -19,6 +19,7 @@ use slackwater_runtime_fixtures::{
     BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, crate_file,
     real_fixtures_or_skip,
 };
+use slackwater_substrate_path::signed::{SignedChain, store};
 
 /// The executor most tests use.
 pub type Executor = WasmExecutor<SlackwaterHostFunctions>;
@@ -67,6 +68,11 @@ pub fn real_block_file(name: &str) -> Option<PathBuf> {
 /// A real block fixture; `None` when the real fixtures are absent and may be.
 pub fn real_blocks(name: &str) -> Option<BlockFixture> {
     real_block_file(name).map(|path| load_blocks(&path))
+}
+
+/// An authored chain of signed extrinsics; `None` when the real fixtures are absent and may be.
+pub fn signed_chain(chain: SignedChain) -> Option<BlockFixture> {
+    store::load(chain).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A block fixture.

@@ -165,9 +165,13 @@ impl Divergence {
     }
 }
 
-/// Compares what a block wrote with what it should have written. `exact` compares the keys touched;
-/// otherwise only keys count whose value differs from the parent's.
-pub(super) fn compare_writes<S: BlockState>(
+/// Compares what a block wrote with what it should have written, and gives the first difference.
+/// `exact` compares the keys touched; otherwise only keys count whose value differs from that in
+/// `state`, the parent's.
+///
+/// # Errors
+/// [`StateError`] when the parent's state cannot be read.
+pub fn compare_writes<S: BlockState>(
     state: &S,
     expected: &WriteSet,
     computed: &WriteSet,

@@ -30,7 +30,7 @@ mod replay;
 pub use block::{Block, BlockDecodeError, Header, genesis_hash};
 pub use build::{BlockBuilder, BuildError, BuiltBlock, LeftOut, Offered};
 pub use code::{load_runtime, state_version_of};
-pub use divergence::{Cause, Divergence, Step, Value, WriteDifference};
+pub use divergence::{Cause, Divergence, Step, Value, WriteDifference, compare_writes};
 pub use error::ExecutionError;
 pub use execution::{BlockExecution, InclusionMode, Phase};
 pub use import::{ImportError, Imported, import_block, import_parent_state};

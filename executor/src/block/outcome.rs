@@ -54,6 +54,8 @@ pub enum Invalidity {
     OtherInvalid(u8),
     /// The runtime cannot tell: the index in `UnknownTransaction`.
     Unknown(u8),
+    /// The runtime cannot tell, for a reason of its own.
+    UnknownCustom(u8),
 }
 
 impl From<Included> for ExtrinsicOutcome {
@@ -94,6 +96,7 @@ impl ExtrinsicOutcome {
             },
             [1, 0, 7, custom] => Self::Invalid(Invalidity::Custom(*custom)),
             [1, 0, index, ..] => Self::Invalid(Invalidity::of_index(*index)),
+            [1, 1, 2, custom] => Self::Invalid(Invalidity::UnknownCustom(*custom)),
             [1, 1, index, ..] => Self::Invalid(Invalidity::Unknown(*index)),
             _ => Self::Trapped(Trap::new(
                 TrapKind::UndecodableOutput,
@@ -107,6 +110,27 @@ impl ExtrinsicOutcome {
 }
 
 impl Invalidity {
+    /// SCALE of the `TransactionValidityError`.
+    pub fn encoded(self) -> Vec<u8> {
+        let invalid = |index| vec![0, index];
+        match self {
+            Self::Call => invalid(0),
+            Self::Payment => invalid(1),
+            Self::Future => invalid(2),
+            Self::Stale => invalid(3),
+            Self::BadProof => invalid(4),
+            Self::AncientBirthBlock => invalid(5),
+            Self::ExhaustsResources => invalid(6),
+            Self::Custom(reason) => vec![0, 7, reason],
+            Self::BadMandatory => invalid(8),
+            Self::MandatoryValidation => invalid(9),
+            Self::BadSigner => invalid(10),
+            Self::OtherInvalid(index) => invalid(index),
+            Self::Unknown(index) => vec![1, index],
+            Self::UnknownCustom(reason) => vec![1, 2, reason],
+        }
+    }
+
     fn of_index(index: u8) -> Self {
         match index {
             0 => Self::Call,
@@ -174,13 +198,27 @@ mod tests {
                 Invalidity::MandatoryValidation,
             ),
             (InvalidTransaction::BadSigner, Invalidity::BadSigner),
+            (
+                InvalidTransaction::UnknownOrigin,
+                Invalidity::OtherInvalid(12),
+            ),
         ] {
             assert_eq!(invalid(reason), ExtrinsicOutcome::Invalid(expected));
+            let error = TransactionValidityError::Invalid(reason);
+            assert_eq!(expected.encoded(), error.encode());
         }
-        let unknown = outcome(Err(TransactionValidityError::Unknown(
-            UnknownTransaction::CannotLookup,
-        )));
-        assert_eq!(unknown, ExtrinsicOutcome::Invalid(Invalidity::Unknown(0)));
+        for (reason, expected) in [
+            (UnknownTransaction::CannotLookup, Invalidity::Unknown(0)),
+            (
+                UnknownTransaction::NoUnsignedValidator,
+                Invalidity::Unknown(1),
+            ),
+            (UnknownTransaction::Custom(5), Invalidity::UnknownCustom(5)),
+        ] {
+            let error = TransactionValidityError::Unknown(reason);
+            assert_eq!(expected.encoded(), error.encode());
+            assert_eq!(outcome(Err(error)), ExtrinsicOutcome::Invalid(expected));
+        }
     }
 
     #[test]

@@ -63,6 +63,22 @@ pub enum OracleError {
     /// No new version of a runtime could be made.
     #[error(transparent)]
     Upgrade(#[from] crate::signed::upgrade::UpgradeError),
+    /// A chain was authored that is not the one that tests were written for.
+    #[error("{chain} now has the digest {found}: if that is meant, put it into `signed::store`")]
+    OtherChain {
+        /// Name of the chain.
+        chain: &'static str,
+        /// Its digest.
+        found: String,
+    },
+    /// The folder of authored chains cannot be written.
+    #[error("{}: {source}", folder.display())]
+    Store {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The authored chain could not be written.
     #[error(transparent)]
     Fixture(#[from] FixtureError),

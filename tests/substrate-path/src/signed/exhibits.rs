@@ -32,6 +32,7 @@ pub(super) fn plan(plan: &mut Planner, author: &ChainAuthor) -> Result<bool, Ora
         5 | 102 | 172 => traps(plan),
         6 | 103 | 173 => refused_blocks(plan),
         7 => overlong(plan),
+        8 | 104 | 174 => fleeting(plan)?,
         20 => full_of_transfers(plan, author)?,
         160 => full_of_heavy_calls(plan, author)?,
         SET_CODE_BLOCK => set_code(plan, author)?,
@@ -136,6 +137,9 @@ fn traps(plan: &mut Planner) {
     for garbage in [&[][..], &[4], &[0x84], &[0xff; 40], &[5, 0, 0]] {
         plan.push(with_length(garbage), Trap);
     }
+    // Calls within calls, until no stack is left to decode them.
+    let nested = (0..20_000).fold(plan.chain.remark(b""), |call, _| plan.chain.sudo(&call));
+    plan.push(bare(&nested), Trap);
     let call = plan.some_transfer(4);
     plan.include(4, &call, Applied);
 }
@@ -250,6 +254,33 @@ fn overlong(plan: &mut Planner) {
     plan.push_refused(extrinsic, refusals::EXHAUSTED);
     let call = plan.some_transfer(7);
     plan.include(7, &call, Applied);
+}
+
+/// An account that comes and goes.
+fn fleeting(plan: &mut Planner) -> Result<(), OracleError> {
+    let chain = plan.chain;
+    let mut fleeting = Actor {
+        key: Key::named("fleeting")?,
+        nonce: 0,
+    };
+    let (here, there) = (Address::Account(fleeting.key.account()), plan.address(0));
+    plan.include(13, &chain.transfer(&here, chain.funds() / 100), Applied);
+    for keep_alive in [true, false] {
+        let call = chain.transfer_all(&there, keep_alive);
+        let extrinsic = plan.signing(&fleeting).extrinsic(&call);
+        fleeting.nonce += 1;
+        plan.push(extrinsic, Applied);
+        // There must be something to pay the next fee with.
+        plan.include(13, &chain.transfer(&here, chain.funds() / 100), Applied);
+    }
+    let call = chain.transfer_all(&there, false);
+    // A new account begins anew.
+    fleeting.nonce = 0;
+    let extrinsic = plan.signing(&fleeting).extrinsic(&call);
+    plan.push(extrinsic.clone(), Applied);
+    // Gone again, so the same bytes are not stale: there is only nothing to pay with.
+    plan.push_refused(extrinsic, refusals::PAYMENT);
+    Ok(())
 }
 
 /// As many transfers as fit.

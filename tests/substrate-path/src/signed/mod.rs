@@ -6,6 +6,7 @@ mod exhibits;
 mod extrinsic;
 mod plan;
 mod runtime;
+pub mod store;
 pub mod upgrade;
 
 use std::path::Path;

@@ -1,0 +1,359 @@
+//! One call per fixture: runs it by every way there is, under every configuration given, and
+//! compares everything.
+//!
+//! The ways are replaying it by either path, and building it anew from what a builder was offered.
+//! Each must give what the fixture states (outcomes and errors, headers, roots, writes, refusals),
+//! and all must leave the same receipts and the same state. Invariant: a check that returns `Ok` has
+//! executed every block at least twice under each configuration. Cost: a temporary database for each
+//! run, and time for as many executions as there are runs.
+
+mod building;
+mod refusing;
+
+use codec::Encode;
+use slackwater_executor::{
+    Durability, ExecutionPath, ExecutorConfig, WasmExecutor,
+    block::{BuildError, ExecutionError, WriteDifference},
+    host_functions::HostFunctions,
+    runtime::EngineError,
+    state::{Database, Head, OpenError, StateError},
+};
+use sp_core::H256;
+use sp_state_machine::Backend;
+
+use crate::{BlockFixture, FixtureReplay, FixtureReplayError, Refusal};
+
+/// Settings of an executor under a name.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// For messages.
+    pub name: &'static str,
+    /// The settings.
+    pub executor: ExecutorConfig,
+}
+
+impl Configuration {
+    /// Every configuration that must give the same results.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self {
+                name: "default",
+                executor: ExecutorConfig::default(),
+            },
+            Self {
+                name: "compat",
+                executor: ExecutorConfig::compat(),
+            },
+        ]
+    }
+}
+
+/// A way to run a fixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Replaying extrinsic by extrinsic.
+    Split,
+    /// Replaying by `Core_execute_block`.
+    Whole,
+    /// Building from what was offered; only where every block states it.
+    Build,
+}
+
+impl Way {
+    /// The name used in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Whole => "whole",
+            Self::Build => "build",
+        }
+    }
+}
+
+/// A run that gave what the fixture states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Name of the configuration.
+    pub configuration: &'static str,
+    /// The way.
+    pub way: Way,
+    /// Blocks executed.
+    pub blocks: usize,
+    /// Extrinsics executed, those left out by a builder among them.
+    pub extrinsics: usize,
+    /// Blocks attempted and refused.
+    pub refused: usize,
+    /// The database's head in the end.
+    pub head: Head,
+    /// BLAKE2b-256 of the top trie's keys and values in the end; roots of child tries are among
+    /// them.
+    pub state_digest: H256,
+    /// BLAKE2b-256 of the stored receipts of all blocks; `None` where extrinsics are not told
+    /// apart.
+    pub receipts_digest: Option<H256>,
+}
+
+/// What a fixture states and what came, as far as it is no divergence of a replay.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Difference {
+    /// Replaying stopped.
+    #[error(transparent)]
+    Replay(Box<FixtureReplayError>),
+    /// Another receipt than what the fixture says came of the extrinsic.
+    #[error(
+        "block {block}: the receipts are {found:?}, but what was offered and included is {expected:?}"
+    )]
+    Receipts {
+        /// Block number.
+        block: u64,
+        /// By the fixture.
+        expected: Vec<(String, Option<Vec<u8>>)>,
+        /// Name and error of each receipt.
+        found: Vec<(String, Option<Vec<u8>>)>,
+    },
+    /// Something else came of an offered extrinsic.
+    #[error("block {block}, offer {offer}: {expected:?} is stated, {found:?} came")]
+    Offered {
+        /// Block number.
+        block: u64,
+        /// Position among those offered.
+        offer: usize,
+        /// Name and error by the fixture.
+        expected: (String, Option<Vec<u8>>),
+        /// Name and error that came.
+        found: (String, Option<Vec<u8>>),
+    },
+    /// The block cannot be built at all.
+    #[error("block {block} cannot be built: {source}")]
+    Unbuildable {
+        /// Block number.
+        block: u64,
+        /// Why.
+        source: Box<BuildError>,
+    },
+    /// The block built is another one.
+    #[error("block {block}: building gives another {part}")]
+    Built {
+        /// Block number.
+        block: u64,
+        /// What differs.
+        part: &'static str,
+    },
+    /// The block built writes something else.
+    #[error("block {block}: building writes differently, first {difference:?}")]
+    Writes {
+        /// Block number.
+        block: u64,
+        /// The first difference.
+        difference: Box<WriteDifference>,
+    },
+    /// A block that must be refused is not, or elsewhere.
+    #[error("block {block}, case `{case}`: {} is stated, but {found}", refusal.name())]
+    Refused {
+        /// Number of the block beside it.
+        block: u64,
+        /// The case.
+        case: String,
+        /// By the fixture.
+        refusal: Refusal,
+        /// What came.
+        found: String,
+    },
+    /// Two runs leave different things behind.
+    #[error("{what} is not that of {other}")]
+    Runs {
+        /// What differs.
+        what: &'static str,
+        /// The first run, of configuration and way.
+        other: String,
+    },
+    /// The machine failed.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    /// The machine failed to open a database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The engine cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// There is no temporary folder.
+    #[error("a temporary database cannot be made: {0}")]
+    Temporary(std::io::Error),
+}
+
+impl From<FixtureReplayError> for Difference {
+    fn from(error: FixtureReplayError) -> Self {
+        Self::Replay(Box::new(error))
+    }
+}
+
+impl From<StateError> for Difference {
+    fn from(error: StateError) -> Self {
+        Self::Execution(error.into())
+    }
+}
+
+/// A fixture that does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{fixture}, {configuration}, {}: {difference}", way.name())]
+pub struct ConformanceError {
+    /// Name of the fixture.
+    pub fixture: String,
+    /// Name of the configuration.
+    pub configuration: &'static str,
+    /// The way it was run.
+    pub way: Way,
+    /// What is wrong.
+    #[source]
+    pub difference: Difference,
+}
+
+/// Runs `fixture` under each configuration: by both paths, and, where the fixture says what was
+/// offered, by building. Returns every run; they agree.
+///
+/// # Errors
+/// The first difference from the fixture, or between two runs.
+pub fn check_fixture<H: HostFunctions>(
+    fixture: &BlockFixture,
+    configurations: &[Configuration],
+) -> Result<Vec<Run>, ConformanceError> {
+    let built = !fixture.blocks.is_empty() && fixture.blocks.iter().all(|b| b.offered.is_some());
+    let ways = [
+        Some(Way::Split),
+        Some(Way::Whole),
+        built.then_some(Way::Build),
+    ];
+    let mut runs: Vec<Run> = Vec::new();
+    for configuration in configurations {
+        for way in ways.into_iter().flatten() {
+            let name = configuration.name;
+            let run = run::<H>(fixture, configuration, way).and_then(|run| {
+                compare(&runs, &run)?;
+                Ok(run)
+            });
+            runs.push(run.map_err(|difference| ConformanceError {
+                fixture: fixture.name.clone(),
+                configuration: name,
+                way,
+                difference,
+            })?);
+        }
+    }
+    Ok(runs)
+}
+
+/// A run must leave behind what those before it did.
+fn compare(before: &[Run], run: &Run) -> Result<(), Difference> {
+    for other in before {
+        let both_tell = other.receipts_digest.is_some() && run.receipts_digest.is_some();
+        let what = if other.head != run.head {
+            "the head"
+        } else if other.state_digest != run.state_digest {
+            "the state"
+        } else if both_tell && other.receipts_digest != run.receipts_digest {
+            "a receipt"
+        } else {
+            continue;
+        };
+        let other = format!("{}, {}", other.configuration, other.way.name());
+        return Err(Difference::Runs { what, other });
+    }
+    Ok(())
+}
+
+fn run<H: HostFunctions>(
+    fixture: &BlockFixture,
+    configuration: &Configuration,
+    way: Way,
+) -> Result<Run, Difference> {
+    let folder = tempfile::tempdir().map_err(Difference::Temporary)?;
+    let database = Database::open(folder.path(), Durability::Buffered)?;
+    let executor = WasmExecutor::<H>::new(configuration.executor.clone())?;
+    let (extrinsics, refused) = match way {
+        Way::Split => (
+            replay(&executor, &database, fixture, ExecutionPath::Split)?,
+            0,
+        ),
+        Way::Whole => (
+            replay(&executor, &database, fixture, ExecutionPath::Whole)?,
+            0,
+        ),
+        Way::Build => building::build(&executor, &database, fixture)?,
+    };
+    let view = database.view()?;
+    Ok(Run {
+        configuration: configuration.name,
+        way,
+        blocks: fixture.blocks.len(),
+        extrinsics,
+        refused,
+        head: *view.head(),
+        state_digest: state_digest(&view)?,
+        receipts_digest: match way {
+            Way::Whole => None,
+            _ => Some(receipts_digest(&database, fixture)?),
+        },
+    })
+}
+
+/// Replays all blocks; returns the number of extrinsics.
+fn replay<H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    database: &Database,
+    fixture: &BlockFixture,
+    path: ExecutionPath,
+) -> Result<usize, Difference> {
+    let mut extrinsics = 0;
+    let replay = FixtureReplay::new(executor, database, fixture, path)?;
+    for (replayed, stated) in replay.zip(&fixture.blocks) {
+        let replayed = replayed?;
+        extrinsics += replayed.extrinsics;
+        let receipts = replayed.imported.receipts.extrinsics;
+        if let (Some(receipts), Some(offered)) = (receipts, &stated.offered) {
+            let included = offered.iter().filter(|offer| offer.outcome.is_included());
+            let expected: Vec<_> = included
+                .map(|offer| (offer.outcome.name().to_owned(), offer.error.clone()))
+                .collect();
+            let found: Vec<_> = receipts
+                .iter()
+                .map(|receipt| building::included(&receipt.result))
+                .collect();
+            if expected != found {
+                let block = stated.number;
+                return Err(Difference::Receipts {
+                    block,
+                    expected,
+                    found,
+                });
+            }
+        }
+    }
+    Ok(extrinsics)
+}
+
+fn state_digest(view: &slackwater_executor::state::StateView<'_>) -> Result<H256, Difference> {
+    let unreadable = |error: <slackwater_executor::state::StateView<'_> as Backend<
+        sp_core::Blake2Hasher,
+    >>::Error| Difference::from(error);
+    let mut digest = H256::zero();
+    for pair in
+        Backend::<sp_core::Blake2Hasher>::pairs(view, Default::default()).map_err(unreadable)?
+    {
+        let (key, value) = pair.map_err(unreadable)?;
+        let linked = (digest, key, value).encode();
+        digest = H256(sp_crypto_hashing::blake2_256(&linked));
+    }
+    Ok(digest)
+}
+
+fn receipts_digest(database: &Database, fixture: &BlockFixture) -> Result<H256, Difference> {
+    let mut all = Vec::new();
+    for block in &fixture.blocks {
+        let record = database.block(block.number)?;
+        all.push(record.map(|record| record.receipts));
+    }
+    Ok(H256(sp_crypto_hashing::blake2_256(&all.encode())))
+}
