@@ -228,18 +228,20 @@ pub fn check_fixture<H: HostFunctions>(
     ];
     let mut runs: Vec<Run> = Vec::new();
     for configuration in configurations {
+        let fault = |way, difference| ConformanceError {
+            fixture: fixture.name.clone(),
+            configuration: configuration.name,
+            way,
+            difference,
+        };
+        // One for all ways, so that each runtime is compiled once.
+        let executor = WasmExecutor::<H>::new(configuration.executor.clone())
+            .map_err(|error| fault(Way::Split, error.into()))?;
         for way in ways.into_iter().flatten() {
-            let name = configuration.name;
-            let run = run::<H>(fixture, configuration, way).and_then(|run| {
-                compare(&runs, &run)?;
-                Ok(run)
-            });
-            runs.push(run.map_err(|difference| ConformanceError {
-                fixture: fixture.name.clone(),
-                configuration: name,
-                way,
-                difference,
-            })?);
+            let run = run(&executor, fixture, configuration.name, way)
+                .map_err(|difference| fault(way, difference))?;
+            compare(&runs, &run).map_err(|difference| fault(way, difference))?;
+            runs.push(run);
         }
     }
     Ok(runs)
@@ -265,13 +267,13 @@ fn compare(before: &[Run], run: &Run) -> Result<(), Difference> {
 }
 
 fn run<H: HostFunctions>(
+    executor: &WasmExecutor<H>,
     fixture: &BlockFixture,
-    configuration: &Configuration,
+    configuration: &'static str,
     way: Way,
 ) -> Result<Run, Difference> {
     let folder = tempfile::tempdir().map_err(Difference::Temporary)?;
     let database = Database::open(folder.path(), Durability::Buffered)?;
-    let executor = WasmExecutor::<H>::new(configuration.executor.clone())?;
     let (extrinsics, refused) = match way {
         Way::Split => (
             replay(&executor, &database, fixture, ExecutionPath::Split)?,
@@ -281,11 +283,11 @@ fn run<H: HostFunctions>(
             replay(&executor, &database, fixture, ExecutionPath::Whole)?,
             0,
         ),
-        Way::Build => building::build(&executor, &database, fixture)?,
+        Way::Build => building::build(executor, &database, fixture)?,
     };
     let view = database.view()?;
     Ok(Run {
-        configuration: configuration.name,
+        configuration,
         way,
         blocks: fixture.blocks.len(),
         extrinsics,
