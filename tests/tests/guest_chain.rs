@@ -1,130 +1,15 @@
-//! The fixture chain of our own guest: replayed by both paths, and built anew from what was offered,
-//! with every outcome there is. It needs nothing but this repository.
+//! What the fixture chain of our own guest shows beyond conforming: every outcome, continuing on a
+//! database, effects beside storage. It needs nothing but this repository.
 
 use slackwater_executor::{
-    Block, CallContext, Durability, ExecutionPath,
-    block::{BlockBuilder, Offered},
-    state::{Database, Extensions, StateError},
+    CallContext, Durability, ExecutionPath,
+    state::{Database, StateError},
 };
-use slackwater_runtime_fixtures::{BlockFixture, FixtureBlock, guest};
-use slackwater_tests::{PATHS, executor, load_blocks, replay, replay_onto, temporary_database};
-use sp_core::storage::StateVersion;
-use sp_runtime::DigestItem;
-
-const BLOCKS_MIN: usize = 64;
+use slackwater_runtime_fixtures::{BlockFixture, guest};
+use slackwater_tests::{executor, load_blocks, replay, replay_onto, temporary_database};
 
 fn chain() -> BlockFixture {
     load_blocks(&guest::fixture_chain_path())
-}
-
-#[test]
-fn the_chain_replays_by_both_paths() {
-    let (executor, chain) = (executor(), chain());
-    assert!(chain.blocks.len() >= BLOCKS_MIN);
-    for (path, name) in PATHS {
-        let replayed = replay(&executor, &chain, path).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(replayed.len(), chain.blocks.len());
-    }
-}
-
-#[test]
-fn receipts_are_those_of_the_included_extrinsics() {
-    let (executor, chain) = (executor(), chain());
-    let replayed = replay(&executor, &chain, ExecutionPath::Split).expect("the chain replays");
-    for (replayed, block) in replayed.iter().zip(&chain.blocks) {
-        let offered = block
-            .offered
-            .as_ref()
-            .expect("the chain says what was offered");
-        let expected: Vec<_> = offered
-            .iter()
-            .filter(|offer| offer.outcome.is_included())
-            .collect();
-        let receipts = replayed
-            .imported
-            .receipts
-            .extrinsics
-            .as_ref()
-            .expect("split");
-        assert_eq!(receipts.len(), expected.len(), "block {}", block.number);
-        for (receipt, offer) in receipts.iter().zip(expected) {
-            assert_eq!(
-                receipt.result.name(),
-                offer.outcome.name(),
-                "block {}",
-                block.number
-            );
-        }
-    }
-}
-
-fn pre_runtime(block: &Block) -> Vec<DigestItem> {
-    let logs = block.header.digest.logs.iter();
-    logs.filter(|item| matches!(item, DigestItem::PreRuntime(..)))
-        .cloned()
-        .collect()
-}
-
-/// Builds one block from what was offered and compares outcome, body, header and root.
-fn build(executor: &slackwater_tests::Executor, database: &Database, expected: &FixtureBlock) {
-    let number = expected.number;
-    let chain_block = Block::decode(&expected.header_unsealed, expected.body.clone()).expect("ok");
-    let view = database.view().expect("a head");
-    let parent = *view.head();
-    let digest = pre_runtime(&chain_block);
-    let mut builder = BlockBuilder::new(executor, &view, &parent, digest, Extensions::new())
-        .unwrap_or_else(|error| panic!("block {number}: {error}"));
-    for (at, offer) in expected
-        .offered
-        .as_ref()
-        .expect("offered")
-        .iter()
-        .enumerate()
-    {
-        let result = builder.push(&offer.extrinsic).expect("the block goes on");
-        assert_eq!(
-            result.name(),
-            offer.outcome.name(),
-            "block {number}, offer {at}: {result:?}"
-        );
-        assert_eq!(
-            matches!(result, Offered::Included { .. }),
-            offer.outcome.is_included()
-        );
-    }
-    let mut built = builder.finish().expect("the block ends");
-    assert_eq!(built.block, chain_block, "block {number}");
-    assert_eq!(
-        built.changes.state_root.0, expected.state_root,
-        "block {number}"
-    );
-    // Store it under the hash the chain knows it by, seals included.
-    built.block = Block::decode(&expected.header, expected.body.clone()).expect("decodes");
-    let record = built.record();
-    database
-        .commit(&parent, built.changes, &record)
-        .expect("commits");
-}
-
-#[test]
-fn building_from_what_was_offered_gives_the_same_chain() {
-    let (executor, chain) = (executor(), chain());
-    let (database, _folder) = temporary_database();
-    let prepared = database
-        .prepare_state(&chain.state, StateVersion::V1)
-        .expect("state");
-    database
-        .import_state(prepared, 0, chain.blocks[0].parent_hash.into())
-        .expect("imports");
-    for block in &chain.blocks {
-        build(&executor, &database, block);
-    }
-    let head = database.head().expect("readable").expect("a head");
-    let last = chain.blocks.last().expect("blocks");
-    assert_eq!(
-        (head.number, head.hash.0, head.state_root.0),
-        (last.number, last.hash, last.state_root)
-    );
 }
 
 #[test]
