@@ -27,14 +27,28 @@ pub(crate) enum Command {
     /// Replay the blocks of fixture files from their parent state, check every state root against
     /// the chain's own, and commit each block.
     Replay(ReplayArgs),
+    /// Make and check block fixtures.
+    Fixture(FixtureArgs),
 }
 
 impl Command {
+    /// What is logged unless `RUST_LOG` says otherwise.
+    pub(crate) fn log_filter(&self) -> &'static str {
+        match self {
+            // There, runtimes fault because they should.
+            Self::Fixture(FixtureArgs {
+                command: FixtureCommand::Check(_),
+            }) => "error,runtime=off",
+            _ => "error",
+        }
+    }
+
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Inspect(args) => args.json,
             Self::Call(args) => args.json,
             Self::Replay(args) => args.json,
+            Self::Fixture(args) => args.command.json(),
         }
     }
 }
@@ -89,6 +103,75 @@ pub(crate) struct ReplayArgs {
     pub(crate) path: Path,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixtureArgs {
+    #[command(subcommand)]
+    pub(crate) command: FixtureCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FixtureCommand {
+    /// Make a fixture of a chain's blocks: execute them, and note what they write.
+    Import(FixtureImportArgs),
+    /// Run fixtures by every way and under every configuration, and compare everything.
+    Check(FixtureCheckArgs),
+}
+
+impl FixtureCommand {
+    fn json(&self) -> bool {
+        match self {
+            Self::Import(args) => args.json,
+            Self::Check(args) => args.json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Blocks are read from files in any of these forms:
+  hexadecimal        one block a line, its SCALE with or without 0x and justifications
+  JSON-RPC answers   of chain_getBlock, one or several in a file, as they came
+  JSON blocks        {\"header\": ..., \"extrinsics\": [...]}, as `export-blocks` writes them
+
+The state must be that before the first block: the genesis state for block 1, else what
+`export-state` writes at the parent of the first block.
+
+For example, with a node at hand:
+  for n in 1 2 3; do
+    hash=$(rpc chain_getBlockHash \"[$n]\" | jq .result)
+    rpc chain_getBlock \"[$hash]\" >> blocks.json
+  done
+  slackwater fixture import --spec chain-spec-raw.json --out first-blocks.json blocks.json")]
+pub(crate) struct FixtureImportArgs {
+    /// Raw chain spec with the state before the first block.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// Fixture to write; what the blocks write goes into a file beside it.
+    #[arg(long, value_name = "FIXTURE")]
+    pub(crate) out: PathBuf,
+    /// Name for people. Default: that of the file.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Files of blocks, in any order.
+    #[arg(required = true, value_name = "BLOCKS")]
+    pub(crate) blocks: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) executor: ExecutorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixtureCheckArgs {
+    /// Block fixtures.
+    #[arg(required = true, value_name = "FIXTURE")]
+    pub(crate) fixtures: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use slackwater_executor::{ExecutionError, RuntimeError, runtime::EngineError, state::OpenError};
-use slackwater_runtime_fixtures::{FixtureError, hexadecimal::HexError};
+use slackwater_runtime_fixtures::{
+    FixtureError, FixtureReplayError, conformance::ConformanceError, hexadecimal::HexError,
+};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -40,6 +42,10 @@ pub(crate) enum CliError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Execution(#[from] ExecutionError),
+    #[error(transparent)]
+    Replay(Box<FixtureReplayError>),
+    #[error(transparent)]
+    Conformance(Box<ConformanceError>),
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]
@@ -48,6 +54,18 @@ pub(crate) enum CliError {
     SameName(String),
     #[error("printing JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<FixtureReplayError> for CliError {
+    fn from(error: FixtureReplayError) -> Self {
+        Self::Replay(Box::new(error))
+    }
+}
+
+impl From<ConformanceError> for CliError {
+    fn from(error: ConformanceError) -> Self {
+        Self::Conformance(Box::new(error))
+    }
 }
 
 impl From<FixtureError> for CliError {

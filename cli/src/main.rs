@@ -8,7 +8,9 @@
 
 mod args;
 mod call;
+mod divergence;
 mod error;
+mod fixture;
 mod inspect;
 mod output;
 mod replay;
@@ -36,8 +38,9 @@ const EXIT_DIVERGED: u8 = 1;
 const EXIT_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     let cli = Cli::parse();
+    let filter = cli.command.log_filter();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
     let json = cli.command.json();
     match run(cli.command) {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
@@ -61,5 +64,6 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Fixture(args) => fixture::run(&args.command),
     }
 }

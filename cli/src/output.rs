@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{ErrorKind, Write},
+    path::Path,
 };
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -36,6 +37,13 @@ pub(crate) fn say(line: impl Display) -> Result<(), CliError> {
 /// `0x` and lower-case hex.
 pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     format!("0x{}", hex::encode(bytes))
+}
+
+/// The name of a file without its folders and its ending.
+pub(crate) fn short_name(file: &str) -> String {
+    Path::new(file)
+        .file_stem()
+        .map_or_else(|| file.to_owned(), |stem| stem.display().to_string())
 }
 
 /// A count with thousands separated, for people.

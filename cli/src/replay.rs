@@ -10,9 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use slackwater_executor::{
-    Database, Durability, WasmExecutor,
-    block::{Cause, Divergence, Step, Value},
-    host_functions::SlackwaterHostFunctions,
+    Database, Durability, WasmExecutor, host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
 use sp_core::H256;
@@ -20,8 +18,9 @@ use sp_core::H256;
 use crate::{
     Verdict,
     args::{Mode, ReplayArgs},
+    divergence::{DivergenceReport, print_divergence},
     error::CliError,
-    output::{hex, print_json, say, table, thousands},
+    output::{hex, print_json, say, short_name, table, thousands},
 };
 
 #[derive(Serialize)]
@@ -59,35 +58,6 @@ struct BlockReport {
 struct ExtrinsicReport {
     index: u32,
     outcome: &'static str,
-}
-
-#[derive(Serialize)]
-struct DivergenceReport {
-    block: u64,
-    step: String,
-    message: String,
-    /// Whether execution broke off, so that root and key are those of a block half done.
-    partial: bool,
-    expected_root: Option<String>,
-    computed_root: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<KeyReport>,
-}
-
-#[derive(Serialize)]
-struct KeyReport {
-    child: Option<String>,
-    key: String,
-    expected: ValueReport,
-    computed: ValueReport,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "write", content = "value", rename_all = "snake_case")]
-enum ValueReport {
-    Untouched,
-    Deleted,
-    Present(String),
 }
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
@@ -291,41 +261,6 @@ impl FixtureReport {
     }
 }
 
-impl DivergenceReport {
-    fn new(divergence: &Divergence, expected: Option<H256>) -> Self {
-        // Which root the parent state should have is known only where the fixture states it.
-        let expected = match &divergence.cause {
-            Cause::StateRoot { expected, .. } => Some(*expected),
-            _ if divergence.step == Step::ParentState => None,
-            _ => expected,
-        };
-        Self {
-            block: divergence.block,
-            step: divergence.step.to_string(),
-            message: divergence.cause.to_string(),
-            partial: divergence.is_partial(),
-            expected_root: expected.map(hex),
-            computed_root: divergence.computed_root().map(hex),
-            key: divergence.write.as_ref().map(|write| KeyReport {
-                child: write.child.as_ref().map(hex),
-                key: hex(&write.key),
-                expected: (&write.expected).into(),
-                computed: (&write.computed).into(),
-            }),
-        }
-    }
-}
-
-impl From<&Value> for ValueReport {
-    fn from(value: &Value) -> Self {
-        match value {
-            Value::Untouched => Self::Untouched,
-            Value::Deleted => Self::Deleted,
-            Value::Present(value) => Self::Present(hex(value)),
-        }
-    }
-}
-
 impl From<ReplayedBlock> for BlockReport {
     fn from(block: ReplayedBlock) -> Self {
         let receipts = block.imported.receipts.extrinsics.unwrap_or_default();
@@ -385,44 +320,4 @@ fn print(report: &Report) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-fn short_name(file: &str) -> String {
-    Path::new(file)
-        .file_stem()
-        .map_or_else(|| file.to_owned(), |stem| stem.display().to_string())
-}
-
-fn print_divergence(fixture: &str, divergence: &DivergenceReport) -> Result<(), CliError> {
-    say(format!(
-        "\n{fixture} diverges at block {}, {}:",
-        divergence.block, divergence.step
-    ))?;
-    say(format!("  {}", divergence.message))?;
-    let so_far = if divergence.partial { " (so far)" } else { "" };
-    if let Some(expected) = &divergence.expected_root {
-        say(format!("  state root expected  {expected}"))?;
-    }
-    if let Some(computed) = &divergence.computed_root {
-        say(format!("  state root computed  {computed}{so_far}"))?;
-    }
-    if let Some(key) = &divergence.key {
-        say(format!("  first differing key  {}{so_far}", key.key))?;
-        if let Some(child) = &key.child {
-            say(format!("  in child trie        {child}"))?;
-        }
-        say(format!("  value expected       {}", key.expected.shown()))?;
-        say(format!("  value computed       {}", key.computed.shown()))?;
-    }
-    Ok(())
-}
-
-impl ValueReport {
-    fn shown(&self) -> &str {
-        match self {
-            Self::Untouched => "(not written)",
-            Self::Deleted => "(deleted)",
-            Self::Present(value) => value,
-        }
-    }
 }

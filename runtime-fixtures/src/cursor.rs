@@ -33,7 +33,8 @@ pub(crate) fn parse_lines(path: &Path) -> Result<Vec<(usize, Value)>, FixtureErr
         .collect()
 }
 
-fn read_file(path: &Path) -> Result<String, FixtureError> {
+/// Reads a whole text file.
+pub(crate) fn read_file(path: &Path) -> Result<String, FixtureError> {
     std::fs::read_to_string(path).map_err(|source| FixtureError::Read {
         path: path.to_owned(),
         source,

@@ -119,4 +119,40 @@ pub enum FixtureError {
         /// Blocks in the fixture.
         blocks: usize,
     },
+    /// A block does not decode.
+    #[error("{}: {place}: {source}", path.display())]
+    Block {
+        /// The file.
+        path: PathBuf,
+        /// Line or JSON path of the block.
+        place: String,
+        /// What is broken.
+        source: slackwater_executor::block::BlockDecodeError,
+    },
+    /// Bytes behind a block that are no justifications.
+    #[error("{}: {place}: {bytes} bytes behind the block, which are no justifications", path.display())]
+    Trailing {
+        /// The file.
+        path: PathBuf,
+        /// Line or JSON path of the block.
+        place: String,
+        /// Number of bytes.
+        bytes: usize,
+    },
+    /// A node answered with an error in place of a block.
+    #[error("{}: {place}: the node answered: {message}", path.display())]
+    Answer {
+        /// The file.
+        path: PathBuf,
+        /// JSON path of the answer.
+        place: String,
+        /// The node's words.
+        message: String,
+    },
+    /// A file holds no block.
+    #[error("{}: no blocks: expected lines of hexadecimal, or JSON with `header` and `extrinsics`", path.display())]
+    NoBlocks {
+        /// The file.
+        path: PathBuf,
+    },
 }

@@ -1,7 +1,7 @@
 //! Test data of the workspace: where it is, how it is read and what our own guest runtime accepts.
 //!
-//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`] and
-//! [`conformance`] execute.
+//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`],
+//! [`conformance`] and [`import`] execute.
 //! Invariant: whatever a loader returns is complete and checked (lengths, hex, presence of
 //! `:code`); everything else is a typed [`FixtureError`] naming the file and the field.
 
@@ -15,7 +15,9 @@ pub mod error;
 pub mod expected_calls;
 pub mod guest;
 pub mod hexadecimal;
+pub mod import;
 pub mod offered;
+pub mod raw_blocks;
 pub mod refused;
 pub mod replay;
 
@@ -32,3 +34,8 @@ pub use expected_calls::{ExpectedCall, ExpectedResult};
 pub use offered::{Offered, OfferedOutcome};
 pub use refused::{Refusal, RefusedBlock};
 pub use replay::{FixtureReplay, FixtureReplayError, ReplayedBlock};
+
+/// The example in the documentation of fixtures compiles and holds.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fixtures.md")]
+struct FixturesPage;

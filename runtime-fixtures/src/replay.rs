@@ -123,7 +123,9 @@ impl<'a, H: HostFunctions> FixtureReplay<'a, H> {
         let (first, _) = blocks.front().ok_or(FixtureReplayError::NoBlocks)?;
         let mut present = 0;
         match database.head()? {
-            None => import_fixture_state(executor, database, fixture, first)?,
+            None => {
+                import_fixture_state(executor, database, fixture, first)?;
+            }
             Some(head) => {
                 if first.header.parent_hash != head.hash {
                     let at = blocks
@@ -222,13 +224,13 @@ pub(crate) fn stated_writes(block: &FixtureBlock) -> Option<WriteSet> {
 
 /// Imports the state before the first block. Where the fixture does not say how its tries are
 /// built, its runtime does; should that not load, a state that is not the chain's is still named as
-/// such rather than by its broken code.
+/// such rather than by its broken code. Returns the version of the tries.
 pub(crate) fn import_fixture_state<H: HostFunctions>(
     executor: &WasmExecutor<H>,
     database: &Database,
     fixture: &BlockFixture,
     first: &Block,
-) -> Result<(), FixtureReplayError> {
+) -> Result<u8, FixtureReplayError> {
     let version = match fixture.state_version {
         Some(0) => Ok(StateVersion::V0),
         Some(_) => Ok(StateVersion::V1),
@@ -238,13 +240,17 @@ pub(crate) fn import_fixture_state<H: HostFunctions>(
     let assumed = *version.as_ref().unwrap_or(&StateVersion::V1);
     let imported = import_parent_state(database, &fixture.state, assumed, first, root);
     imported.map_err(FixtureReplayError::from)?;
-    version
-        .map(drop)
-        .map_err(|error| ExecutionError::from(error).into())
+    match version {
+        Ok(StateVersion::V0) => Ok(0),
+        Ok(StateVersion::V1) => Ok(1),
+        Err(error) => Err(ExecutionError::from(error).into()),
+    }
 }
 
 /// Each block must name the one before it as its parent.
-fn check_continuity(blocks: &VecDeque<(Block, &FixtureBlock)>) -> Result<(), FixtureReplayError> {
+pub(crate) fn check_continuity(
+    blocks: &VecDeque<(Block, &FixtureBlock)>,
+) -> Result<(), FixtureReplayError> {
     let mut parent = None;
     for (index, (block, _)) in blocks.iter().enumerate() {
         if parent.is_some_and(|parent| parent != block.header.parent_hash) {

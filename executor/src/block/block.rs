@@ -46,6 +46,9 @@ pub enum BlockDecodeError {
         /// Bytes after the prefix.
         found: usize,
     },
+    /// The list of extrinsics does not begin with their number.
+    #[error("no number of extrinsics behind the header")]
+    Count,
     /// An extrinsic does not begin with a length prefix.
     #[error("extrinsic {index} does not begin with a length")]
     ExtrinsicPrefix {
@@ -70,13 +73,48 @@ impl Block {
         Ok(Self { header, extrinsics })
     }
 
+    /// Reads a SCALE block, header and list of extrinsics, from the front of `bytes`, and returns
+    /// what is left: behind the block of a `SignedBlock` stand its justifications.
+    ///
+    /// # Errors
+    /// [`BlockDecodeError`] naming the part that is broken.
+    pub fn decode_front(bytes: &[u8]) -> Result<(Self, &[u8]), BlockDecodeError> {
+        let mut rest = bytes;
+        let header = Header::decode(&mut rest).map_err(|error| BlockDecodeError::Header {
+            reason: error.to_string(),
+        })?;
+        let Ok(Compact(count)) = Compact::<u32>::decode(&mut rest) else {
+            return Err(BlockDecodeError::Count);
+        };
+        let mut extrinsics = Vec::new();
+        for index in 0..usize::try_from(count).unwrap_or(usize::MAX) {
+            let mut inside = rest;
+            let Ok(Compact(stated)) = Compact::<u32>::decode(&mut inside) else {
+                return Err(BlockDecodeError::ExtrinsicPrefix { index });
+            };
+            let stated = usize::try_from(stated).unwrap_or(usize::MAX);
+            if stated > inside.len() {
+                let found = inside.len();
+                return Err(BlockDecodeError::Extrinsic {
+                    index,
+                    stated,
+                    found,
+                });
+            }
+            let (extrinsic, behind) = rest.split_at(rest.len() - inside.len() + stated);
+            extrinsics.push(extrinsic.to_vec());
+            rest = behind;
+        }
+        Ok((Self { header, extrinsics }, rest))
+    }
+
     /// Hash of the header, seals included: the block's name on the chain.
     pub fn hash(&self) -> H256 {
         self.header.hash()
     }
 
     /// What the database stores of it.
-    pub(super) fn record(&self, receipts: &BlockReceipts) -> BlockRecord {
+    pub fn record(&self, receipts: &BlockReceipts) -> BlockRecord {
         BlockRecord {
             number: self.header.number,
             hash: self.hash(),

@@ -208,7 +208,22 @@ pub struct ConformanceError {
     pub way: Way,
     /// What is wrong.
     #[source]
-    pub difference: Difference,
+    pub difference: Box<Difference>,
+}
+
+impl ConformanceError {
+    /// Whether the machine or the fixture's files failed, which says nothing about the results.
+    #[must_use]
+    pub fn is_operational(&self) -> bool {
+        match self.difference.as_ref() {
+            Difference::Replay(error) => error.divergence().is_none(),
+            Difference::Execution(_)
+            | Difference::Open(_)
+            | Difference::Engine(_)
+            | Difference::Temporary(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Runs `fixture` under each configuration: by both paths, and, where the fixture says what was
@@ -228,11 +243,11 @@ pub fn check_fixture<H: HostFunctions>(
     ];
     let mut runs: Vec<Run> = Vec::new();
     for configuration in configurations {
-        let fault = |way, difference| ConformanceError {
+        let fault = |way, difference: Difference| ConformanceError {
             fixture: fixture.name.clone(),
             configuration: configuration.name,
             way,
-            difference,
+            difference: Box::new(difference),
         };
         // One for all ways, so that each runtime is compiled once.
         let executor = WasmExecutor::<H>::new(configuration.executor.clone())
@@ -276,11 +291,11 @@ fn run<H: HostFunctions>(
     let database = Database::open(folder.path(), Durability::Buffered)?;
     let (extrinsics, refused) = match way {
         Way::Split => (
-            replay(&executor, &database, fixture, ExecutionPath::Split)?,
+            replay(executor, &database, fixture, ExecutionPath::Split)?,
             0,
         ),
         Way::Whole => (
-            replay(&executor, &database, fixture, ExecutionPath::Whole)?,
+            replay(executor, &database, fixture, ExecutionPath::Whole)?,
             0,
         ),
         Way::Build => building::build(executor, &database, fixture)?,

@@ -54,10 +54,9 @@ struct Patch {
 }
 
 fn patches(wasm: &[u8], from: u32, to: u32) -> Result<Vec<Patch>, UpgradeError> {
-    let [folded_from, folded_to] = [from, to].map(|spec| with_transaction_version(spec));
-    let leb = |value: i64| signed_leb128(value);
-    if leb(i64::from(from)).len() != leb(i64::from(to)).len()
-        || leb(folded_from).len() != leb(folded_to).len()
+    let [folded_from, folded_to] = [from, to].map(with_transaction_version);
+    if signed_leb128(i64::from(from)).len() != signed_leb128(i64::from(to)).len()
+        || signed_leb128(folded_from).len() != signed_leb128(folded_to).len()
     {
         return Err(UpgradeError::Length { from, to });
     }
@@ -85,9 +84,11 @@ fn patches(wasm: &[u8], from: u32, to: u32) -> Result<Vec<Patch>, UpgradeError> 
     for constant in &module.constants {
         let at = constant.at + 1;
         match constant.value {
-            Value::I64(value) if value == folded_from => signed.push(patch(at, &leb(folded_to))),
+            Value::I64(value) if value == folded_from => {
+                signed.push(patch(at, &signed_leb128(folded_to)));
+            }
             Value::I32(value) if i64::from(value) == i64::from(from) && constant.initializes => {
-                initialize.push(patch(at, &leb(i64::from(to))));
+                initialize.push(patch(at, &signed_leb128(i64::from(to))));
             }
             _ => {}
         }
