@@ -8,6 +8,7 @@
 pub mod block;
 mod calls;
 pub mod config;
+pub mod fuel;
 pub mod instance;
 mod query;
 pub mod runtime;

@@ -9,6 +9,8 @@
     reason = "all of it panics on failure, as said above"
 )]
 
+pub mod wast_suite;
+
 use std::path::{Path, PathBuf};
 
 use slackwater_executor::{

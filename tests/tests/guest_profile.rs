@@ -1,13 +1,10 @@
 //! The `substrate` profile accepts exactly the modules that the Polkadot SDK's executor accepts,
 //! judged on every module of the WebAssembly test suite.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::PathBuf};
-
 use sc_executor_common::{runtime_blob::RuntimeBlob, wasm_runtime::HeapAllocStrategy};
 use sc_executor_wasmtime::{InstantiationStrategy, Semantics, prepare_runtime_artifact};
 use slackwater_executor::{ExecutorConfig, GuestProfile, RuntimeError};
-use slackwater_runtime_fixtures::real_fixtures_or_skip;
-use slackwater_tests::{executor, executor_with};
+use slackwater_tests::{executor, executor_with, wast_suite::wast_files};
 use wast::{
     QuoteWat, Wast, WastDirective,
     parser::{ParseBuffer, parse},
@@ -23,32 +20,6 @@ const MAXIMUM_ERRORS: [&str; 2] = [
 ];
 /// Modules of the suite whose only fault is that maximum.
 const INVALID_MAXIMUMS: usize = 8;
-
-fn suite() -> Option<PathBuf> {
-    Some(real_fixtures_or_skip("WebAssembly test suite")?.join("spec"))
-}
-
-/// The `.wast` files of the suite, by name.
-fn wast_files() -> Option<BTreeMap<String, String>> {
-    let folder = std::fs::read_dir(suite()?).expect("the spec folder is readable");
-    let archive = folder
-        .map(|entry| entry.expect("readable").path())
-        .find(|path| path.to_string_lossy().ends_with(".tar.zst"))
-        .expect("the archive of the suite is there");
-    let reader = zstd::Decoder::new(File::open(archive).expect("readable")).expect("zstd");
-    let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(reader).entries().expect("a tar archive") {
-        let mut entry = entry.expect("an entry");
-        let name = entry.path().expect("a name").display().to_string();
-        if name.ends_with(".wast") {
-            let mut text = String::new();
-            if entry.read_to_string(&mut text).is_ok() {
-                files.insert(name, text);
-            }
-        }
-    }
-    Some(files)
-}
 
 /// Every module in a file that can be encoded, valid or not, with its line.
 fn modules(text: &str) -> Vec<(usize, Vec<u8>)> {
