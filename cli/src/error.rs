@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use slackwater_executor::{ExecutionError, RuntimeError, runtime::EngineError, state::OpenError};
-use slackwater_runtime_fixtures::{
-    FixtureError, FixtureReplayError, conformance::ConformanceError, hexadecimal::HexError,
-};
+use slackwater_runtime_fixtures::{FixtureError, FixtureReplayError, hexadecimal::HexError};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -44,8 +42,8 @@ pub(crate) enum CliError {
     Execution(#[from] ExecutionError),
     #[error(transparent)]
     Replay(Box<FixtureReplayError>),
-    #[error(transparent)]
-    Conformance(Box<ConformanceError>),
+    #[error("{} is read and would be written over: name another file with --out", .0.display())]
+    OutIsInput(PathBuf),
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]
@@ -59,12 +57,6 @@ pub(crate) enum CliError {
 impl From<FixtureReplayError> for CliError {
     fn from(error: FixtureReplayError) -> Self {
         Self::Replay(Box::new(error))
-    }
-}
-
-impl From<ConformanceError> for CliError {
-    fn from(error: ConformanceError) -> Self {
-        Self::Conformance(Box::new(error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `slackwater fixture`: making fixtures, and running them by every way there is.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::Path;
+
 use serde::Serialize;
 use slackwater_executor::{
     Block, Database, Durability, WasmExecutor, host_functions::SlackwaterHostFunctions,
@@ -14,15 +15,17 @@ use slackwater_runtime_fixtures::{
     raw_blocks::read_blocks,
 };
 use sp_core::H256;
-use std::io::IsTerminal;
 
 use crate::{
     Verdict,
     args::{FixtureCheckArgs, FixtureCommand, FixtureImportArgs},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
-    output::{hex, print_json, say, short_name, table, thousands},
+    output::{hex, print_json, progress_bar, say, short_name, table, thousands},
 };
+
+/// How far a command has come.
+const COUNT: &str = "{prefix} [{bar:32}] {pos}/{len}, {eta} left";
 
 pub(crate) fn run(command: &FixtureCommand) -> Result<Verdict, CliError> {
     match command {
@@ -48,6 +51,7 @@ struct ImportReport {
 }
 
 fn import(args: &FixtureImportArgs) -> Result<Verdict, CliError> {
+    check_out(args)?;
     let spec = ChainSpec::load(&args.spec)?;
     let mut blocks: Vec<Block> = Vec::new();
     for file in &args.blocks {
@@ -61,7 +65,7 @@ fn import(args: &FixtureImportArgs) -> Result<Verdict, CliError> {
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
     let folder = tempfile::tempdir().map_err(CliError::Temporary)?;
     let database = Database::open(folder.path(), Durability::Buffered)?;
-    let bar = progress_bar(args.json, &name, blocks.len());
+    let bar = progress_bar(args.json, &name, blocks.len(), COUNT);
     let noted = note_writes(&executor, &database, &mut fixture, |_| bar.inc(1));
     bar.finish_and_clear();
     let mut report = ImportReport::of(&fixture);
@@ -140,6 +144,18 @@ impl ImportReport {
     }
 }
 
+/// What is read must not be written over.
+fn check_out(args: &FixtureImportArgs) -> Result<(), CliError> {
+    let inputs = args.blocks.iter().chain([&args.spec]);
+    let inputs: Vec<_> = inputs.filter_map(|file| file.canonicalize().ok()).collect();
+    for out in [args.out.clone(), changes_path(&args.out)] {
+        if out.canonicalize().is_ok_and(|out| inputs.contains(&out)) {
+            return Err(CliError::OutIsInput(out));
+        }
+    }
+    Ok(())
+}
+
 #[derive(Serialize)]
 struct CheckReport {
     fixtures: Vec<CheckedFixture>,
@@ -149,9 +165,14 @@ struct CheckReport {
 struct CheckedFixture {
     file: String,
     ok: bool,
+    /// Keys written by all blocks, as far as the fixture states them.
+    keys_stated: Option<usize>,
     runs: Vec<CheckedRun>,
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<String>,
+    /// Why it could not be checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -178,57 +199,85 @@ impl From<Run> for CheckedRun {
 }
 
 fn check(args: &FixtureCheckArgs) -> Result<Verdict, CliError> {
-    let configurations = Configuration::all();
-    let bar = progress_bar(args.json, "fixtures", args.fixtures.len());
-    let mut report = CheckReport {
-        fixtures: Vec::new(),
-    };
-    for file in &args.fixtures {
-        let fixture = BlockFixture::load(file)?;
-        let checked = check_fixture::<SlackwaterHostFunctions>(&fixture, &configurations);
+    let bar = progress_bar(args.json, "fixtures", args.fixtures.len(), COUNT);
+    let fixtures = args.fixtures.iter().map(|file| {
+        let checked = check_file(file);
         bar.inc(1);
-        let file = file.display().to_string();
-        report.fixtures.push(match checked {
-            Ok(runs) => CheckedFixture {
-                file,
-                ok: true,
-                runs: runs.into_iter().map(CheckedRun::from).collect(),
-                difference: None,
-            },
-            Err(error) if error.is_operational() => return Err(error.into()),
-            Err(error) => CheckedFixture {
-                file,
-                ok: false,
-                runs: Vec::new(),
-                difference: Some(error.to_string()),
-            },
-        });
-    }
+        checked
+    });
+    let report = CheckReport {
+        fixtures: fixtures.collect(),
+    };
     bar.finish_and_clear();
     if args.json {
         print_json(&report)?;
     } else {
         report.print()?;
     }
-    Ok(if report.fixtures.iter().all(|fixture| fixture.ok) {
-        Verdict::Good
+    for fixture in &report.fixtures {
+        if let Some(error) = &fixture.error {
+            eprintln!("error: {error}");
+        }
+    }
+    if report
+        .fixtures
+        .iter()
+        .any(|fixture| fixture.error.is_some())
+    {
+        Err(CliError::Reported)
+    } else if report.fixtures.iter().all(|fixture| fixture.ok) {
+        Ok(Verdict::Good)
     } else {
-        Verdict::Diverged
-    })
+        Ok(Verdict::Diverged)
+    }
+}
+
+/// Checks one file; whatever goes wrong is part of its report, so that it hides no other.
+fn check_file(file: &Path) -> CheckedFixture {
+    let mut report = CheckedFixture {
+        file: file.display().to_string(),
+        ok: false,
+        keys_stated: None,
+        runs: Vec::new(),
+        difference: None,
+        error: None,
+    };
+    let fixture = match BlockFixture::load(file) {
+        Ok(fixture) => fixture,
+        Err(error) => {
+            report.error = Some(error.to_string());
+            return report;
+        }
+    };
+    let stated = fixture.blocks.iter().map(|block| &block.expected_writes);
+    let stated: Option<usize> = stated.map(|writes| Some(writes.as_ref()?.len())).sum();
+    report.keys_stated = stated;
+    let configurations = Configuration::all();
+    match check_fixture::<SlackwaterHostFunctions>(&fixture, &configurations) {
+        Ok(runs) => {
+            report.ok = true;
+            report.runs = runs.into_iter().map(CheckedRun::from).collect();
+        }
+        Err(error) if error.is_operational() => report.error = Some(error.to_string()),
+        Err(error) => report.difference = Some(error.to_string()),
+    }
+    report
 }
 
 impl CheckReport {
     fn print(&self) -> Result<(), CliError> {
-        let head = [
+        let mut rows = table([
             "fixture",
             "configuration",
             "way",
             "blocks",
             "extrinsics",
+            "keys compared",
             "refused",
-        ];
-        let mut rows = table(head);
+        ]);
         for fixture in &self.fixtures {
+            let keys = fixture.keys_stated;
+            let keys = keys.map_or_else(|| "none stated".to_owned(), thousands);
             for run in &fixture.runs {
                 rows.add_row([
                     short_name(&fixture.file),
@@ -236,6 +285,7 @@ impl CheckReport {
                     run.way.to_owned(),
                     thousands(run.blocks),
                     thousands(run.extrinsics),
+                    keys.clone(),
                     thousands(run.refused),
                 ]);
             }
@@ -246,24 +296,10 @@ impl CheckReport {
         for fixture in &self.fixtures {
             match &fixture.difference {
                 Some(difference) => say(format!("{} DIFFERS: {difference}", fixture.file))?,
-                None => say(format!("{} holds", fixture.file))?,
+                None if fixture.ok => say(format!("{} holds", fixture.file))?,
+                None => {}
             }
         }
         Ok(())
-    }
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(json: bool, what: &str, length: usize) -> ProgressBar {
-    let target = if json || !std::io::stderr().is_terminal() {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
-    bar.set_prefix(what.to_owned());
-    match ProgressStyle::with_template("{prefix} [{bar:32}] {pos}/{len}, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{
     fmt::Display,
-    io::{ErrorKind, Write},
+    io::{ErrorKind, IsTerminal, Write},
     path::Path,
 };
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -18,6 +19,21 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head);
     table
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(crate) fn progress_bar(json: bool, what: &str, length: usize, template: &str) -> ProgressBar {
+    let target = if json || !std::io::stderr().is_terminal() {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+    bar.set_prefix(what.to_owned());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// Prints one JSON document.

@@ -2,12 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    io::IsTerminal,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use slackwater_executor::{
     Database, Durability, WasmExecutor, host_functions::SlackwaterHostFunctions,
@@ -20,7 +18,7 @@ use crate::{
     args::{Mode, ReplayArgs},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
-    output::{hex, print_json, say, short_name, table, thousands},
+    output::{hex, print_json, progress_bar, say, short_name, table, thousands},
 };
 
 #[derive(Serialize)]
@@ -170,24 +168,8 @@ fn rate(count: usize, elapsed: Duration) -> String {
     format!("{per_second:.0}")
 }
 
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(args: &ReplayArgs, file: &str, blocks: usize) -> ProgressBar {
-    let quiet = args.json || !std::io::stderr().is_terminal();
-    let target = if quiet {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let style = ProgressStyle::with_template(
-        "{prefix} [{bar:32}] {pos}/{len} blocks, {msg} extrinsics/s, {eta} left",
-    );
-    let bar = ProgressBar::with_draw_target(Some(blocks as u64), target);
-    bar.set_prefix(short_name(file));
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
+/// How far a replay has come.
+const PROGRESS: &str = "{prefix} [{bar:32}] {pos}/{len} blocks, {msg} extrinsics/s, {eta} left";
 
 impl FixtureReport {
     fn replay(
@@ -203,7 +185,8 @@ impl FixtureReport {
         };
         self.blocks_present = replay.blocks_present();
         let started = Instant::now();
-        let progress = progress_bar(args, &self.file, replay.blocks_left());
+        let name = short_name(&self.file);
+        let progress = progress_bar(args.json, &name, replay.blocks_left(), PROGRESS);
         let mut extrinsics = 0usize;
         for replayed in replay {
             match replayed {

@@ -7,6 +7,7 @@ use std::{
 
 use codec::{Compact, Encode};
 use serde_json::{Map, Value, json};
+use slackwater_executor::Block;
 use slackwater_runtime_fixtures::{
     BlockFixture, FixtureBlock, block_fixture::changes_path, guest::fixture_chain_path,
     hexadecimal::encode, real_fixtures_or_skip,
@@ -53,6 +54,24 @@ fn line(block: &FixtureBlock) -> String {
     encode(&[block.header.clone(), count, block.body.concat()].concat())
 }
 
+/// What a node answers when asked for a block.
+fn answer(block: &FixtureBlock) -> Value {
+    let header = Block::decode(&block.header, Vec::new())
+        .expect("decodes")
+        .header;
+    let logs = header.digest.logs.iter();
+    json!({"jsonrpc": "2.0", "id": block.number, "result": {"justifications": null, "block": {
+        "header": {
+            "parentHash": encode(&block.parent_hash),
+            "number": format!("{:#x}", block.number),
+            "stateRoot": encode(&block.state_root),
+            "extrinsicsRoot": encode(&block.extrinsics_root),
+            "digest": {"logs": logs.map(|log| encode(&log.encode())).collect::<Vec<_>>()},
+        },
+        "extrinsics": block.body.iter().map(|extrinsic| encode(extrinsic)).collect::<Vec<_>>(),
+    }}})
+}
+
 /// A real chain's writes, computed by another executor, come out again byte for byte.
 #[test]
 fn imported_real_blocks_write_what_another_executor_says() {
@@ -63,7 +82,7 @@ fn imported_real_blocks_write_what_another_executor_says() {
     let fixture = BlockFixture::load(&original).expect("loads");
     let folder = tempfile::tempdir().expect("a folder");
     let spec = write_spec(folder.path(), &fixture);
-    // In two files, the later blocks first.
+    // In two files, the later blocks first; the earlier ones as a node answers.
     let (early, late) = fixture.blocks.split_at(100);
     let write = |name: &str, blocks: &[FixtureBlock]| {
         let path = folder.path().join(name);
@@ -71,7 +90,13 @@ fn imported_real_blocks_write_what_another_executor_says() {
         std::fs::write(&path, lines.join("\n")).expect("writes");
         path
     };
-    let files = [write("late.hex", late), write("early.hex", early)];
+    let answers: Vec<_> = early
+        .iter()
+        .map(|block| answer(block).to_string())
+        .collect();
+    let early = folder.path().join("early.json");
+    std::fs::write(&early, answers.join("\n")).expect("writes");
+    let files = [write("late.hex", late), early];
     let out = folder.path().join("made.json");
     let (code, report) = slackwater(&[
         "fixture",
@@ -139,16 +164,50 @@ fn what_is_no_chain_of_blocks_is_an_error_that_names_it() {
     let (_, spec, lines) = guest_chain(folder.path());
     let gap = [&lines[..2], &lines[3..]].concat();
     let broken = [&lines[..2], &[lines[2][..lines[2].len() - 2].to_owned()]].concat();
+    // Whoever fetches blocks may begin with 0: a header without parent and number.
+    let genesis = [&[format!("0x{}0000", "00".repeat(32 + 1 + 64))], &lines[..]].concat();
     for (lines, words) in [
-        (gap, "blocks[2] does not follow"),
+        (gap, "does not follow block 2"),
         (broken, "blocks.hex: line 3: "),
         (vec![], "no blocks"),
+        (genesis, "the first block is number 0"),
     ] {
         let (code, report, out) = import(folder.path(), &spec, &lines);
         let error = report["error"].as_str().expect("an error");
         assert!(code == 2 && error.contains(words), "{code} {error}");
         assert!(!out.exists());
     }
+}
+
+#[test]
+fn no_input_is_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_, spec, lines) = guest_chain(folder.path());
+    let blocks = folder.path().join("a.changes.jsonl");
+    std::fs::write(&blocks, lines.join("\n")).expect("writes");
+    let (before, fixture) = (
+        std::fs::read(&spec).expect("reads"),
+        folder.path().join("a.json"),
+    );
+    for out in [&spec, &blocks, &fixture] {
+        let (spec, out) = (text(&spec), text(out));
+        let args = [
+            "fixture",
+            "import",
+            "--spec",
+            spec,
+            "--out",
+            out,
+            text(&blocks),
+        ];
+        let (code, report) = slackwater(&args);
+        let error = report["error"].as_str().expect("an error");
+        assert!(
+            code == 2 && error.contains("would be written over"),
+            "{error}"
+        );
+    }
+    assert!(std::fs::read(&spec).expect("reads") == before);
 }
 
 #[test]
@@ -171,6 +230,10 @@ fn check_finds_what_a_fixture_states_wrongly() {
         "{difference}"
     );
     std::fs::write(&path, "{").expect("writes");
-    let (code, report) = slackwater(&["fixture", "check", text(&path)]);
+    // What is broken hides nothing of the others.
+    let good = fixture_chain_path();
+    let (code, report) = slackwater(&["fixture", "check", text(&path), text(&good)]);
     assert_eq!(code, 2, "{report}");
+    assert!(report["fixtures"][0]["error"].is_string(), "{report}");
+    assert_eq!(report["fixtures"][1]["ok"], true, "{report}");
 }

@@ -4,6 +4,7 @@
 //! Invariant: saving and loading again gives an equal [`BlockFixture`], and the state holds
 //! `:code`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sp_core::storage::Storage;
@@ -105,8 +106,9 @@ impl BlockFixture {
         Ok(fixture)
     }
 
-    /// Writes `NAME.json`, and `NAME.changes.jsonl` if the blocks state their writes. The same
-    /// fixture always gives the same bytes.
+    /// Writes `NAME.json`, and before it `NAME.changes.jsonl` if the blocks state their writes; if
+    /// they do not, a file of writes that is there already is deleted. Each file is there whole or
+    /// not at all. The same fixture always gives the same bytes.
     ///
     /// # Errors
     /// Only some blocks state their writes, or a file cannot be written.
@@ -120,20 +122,41 @@ impl BlockFixture {
                 blocks: self.blocks.len(),
             });
         }
-        write_file(path, &format!("{:#}\n", fixture_to_json(self)))?;
+        let changes = changes_path(path);
         if stated == 0 {
-            return Ok(());
+            remove_file(&changes)?;
+        } else {
+            let lines: String = self.blocks.iter().map(changes_line).collect();
+            write_file(&changes, &lines)?;
         }
-        let lines: String = self.blocks.iter().map(changes_line).collect();
-        write_file(&changes_path(path), &lines)
+        write_file(path, &format!("{:#}\n", fixture_to_json(self)))
     }
 }
 
+/// Writes a file beside the place, and puts it there when it is whole.
 fn write_file(path: &Path, text: &str) -> Result<(), FixtureError> {
-    std::fs::write(path, text).map_err(|source| FixtureError::Write {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!("{name}.partial-{}", std::process::id()));
+    let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|source| {
+        // What is left of it helps nobody; the fault that counts is the first.
+        let _gone = std::fs::remove_file(&partial);
+        unwritable(path, source)
+    })
+}
+
+fn remove_file(path: &Path) -> Result<(), FixtureError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn unwritable(path: &Path, source: std::io::Error) -> FixtureError {
+    FixtureError::Write {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -247,6 +270,8 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plain.json");
+        // What an earlier one left there is not believed.
+        sample().save(&path).unwrap();
         plain.save(&path).unwrap();
         assert!(!changes_path(&path).exists());
         assert_eq!(BlockFixture::load(&path).unwrap(), plain);

@@ -137,6 +137,11 @@ impl<'a> Cursor<'a> {
             .collect())
     }
 
+    /// The value as JSON text.
+    pub(crate) fn shown(&self) -> String {
+        self.value.to_string()
+    }
+
     pub(crate) fn is_array(&self) -> bool {
         self.value.is_array()
     }

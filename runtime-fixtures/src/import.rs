@@ -21,12 +21,15 @@ use crate::{
     replay::{check_continuity, decode_blocks, import_fixture_state},
 };
 
-/// Puts blocks into the order of their numbers; of the same block twice, one is kept.
+/// Puts blocks into the order of their numbers; of equal blocks, one is kept.
 #[must_use]
 pub fn in_order(blocks: Vec<Block>) -> Vec<Block> {
-    let keyed = blocks
-        .into_iter()
-        .map(|block| ((block.header.number, block.hash()), block));
+    let keyed = blocks.into_iter().map(|block| {
+        (
+            (block.header.number, block.hash(), block.extrinsics.clone()),
+            block,
+        )
+    });
     keyed.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 

@@ -31,17 +31,20 @@ pub enum OfferedOutcome {
     OutOfFuel,
     /// The native stack was exhausted.
     NativeStack,
+    /// The runtime takes only inherents in this block.
+    OnlyInherents,
 }
 
 impl OfferedOutcome {
     /// All outcomes.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Applied,
         Self::DispatchError,
         Self::Invalid,
         Self::Trap,
         Self::OutOfFuel,
         Self::NativeStack,
+        Self::OnlyInherents,
     ];
 
     /// The name used in files.
@@ -54,6 +57,7 @@ impl OfferedOutcome {
             Self::Trap => "trap",
             Self::OutOfFuel => "out_of_fuel",
             Self::NativeStack => "native_stack",
+            Self::OnlyInherents => "only_inherents",
         }
     }
 

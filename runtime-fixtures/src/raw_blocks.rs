@@ -101,13 +101,10 @@ fn json_blocks(path: &Path, text: &str) -> Result<Vec<Block>, FixtureError> {
 /// A block out of an answer, or bare.
 fn json_block(answer: &Cursor) -> Result<Block, FixtureError> {
     if let Some(error) = answer.optional("error")? {
-        let message = error.optional("message")?;
         return Err(FixtureError::Answer {
             path: error.path().to_owned(),
             place: answer.field().to_owned(),
-            message: message
-                .map_or(Ok("an error"), |text| text.text())?
-                .to_owned(),
+            message: error.shown(),
         });
     }
     let is_answer = answer.optional("jsonrpc")?.is_some();
@@ -265,7 +262,10 @@ mod tests {
         let unknown = json!({"jsonrpc": "2.0", "id": 1, "result": null}).to_string();
         assert!(message(&unknown).contains("document 1: expected a block"));
         let error = json!({"error": {"code": 1, "message": "too busy"}}).to_string();
-        assert!(message(&error).contains("document 1: the node answered: too busy"));
+        assert!(
+            message(&error)
+                .contains("document 1: the node answered: {\"code\":1,\"message\":\"too busy\"}")
+        );
         let mut answer = rpc(&chain[0]);
         answer["result"]["block"]["header"]["number"] = "12".into();
         assert!(message(&answer.to_string()).contains("header.number: expected a number"));

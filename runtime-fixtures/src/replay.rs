@@ -35,11 +35,18 @@ pub enum FixtureReplayError {
     #[error("the fixture holds no blocks")]
     NoBlocks,
     /// A block does not follow the one before it.
-    #[error("blocks[{index}] does not follow the block before it")]
+    #[error("block {number}, {hash:?}, does not follow block {before}, the one before it in order")]
     Gap {
-        /// Position in the fixture.
-        index: usize,
+        /// Its number.
+        number: u64,
+        /// Its hash.
+        hash: H256,
+        /// Number of the block before it.
+        before: u64,
     },
+    /// The first block is the genesis block, which is not executed.
+    #[error("the first block is number 0: the genesis block is given by the state, leave it out")]
+    Genesis,
     /// The database holds a chain the fixture does not continue.
     #[error("the database is at block {number}, {hash:?}, which the fixture does not continue")]
     OtherChain {
@@ -247,16 +254,25 @@ pub(crate) fn import_fixture_state<H: HostFunctions>(
     }
 }
 
-/// Each block must name the one before it as its parent.
+/// Each block must name the one before it as its parent, and the first have one.
 pub(crate) fn check_continuity(
     blocks: &VecDeque<(Block, &FixtureBlock)>,
 ) -> Result<(), FixtureReplayError> {
-    let mut parent = None;
-    for (index, (block, _)) in blocks.iter().enumerate() {
-        if parent.is_some_and(|parent| parent != block.header.parent_hash) {
-            return Err(FixtureReplayError::Gap { index });
+    if blocks
+        .front()
+        .is_some_and(|(first, _)| first.header.number == 0)
+    {
+        return Err(FixtureReplayError::Genesis);
+    }
+    let pairs = blocks.iter().zip(blocks.iter().skip(1));
+    for ((before, _), (block, _)) in pairs {
+        if before.hash() != block.header.parent_hash {
+            return Err(FixtureReplayError::Gap {
+                number: block.header.number,
+                hash: block.hash(),
+                before: before.header.number,
+            });
         }
-        parent = Some(block.hash());
     }
     Ok(())
 }

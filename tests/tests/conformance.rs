@@ -16,7 +16,7 @@ fn check(fixture: &BlockFixture, ways: usize) {
     let refused: usize = fixture.blocks.iter().map(|block| block.refused.len()).sum();
     for run in runs {
         assert_eq!(run.blocks, fixture.blocks.len());
-        assert_eq!(run.refused, if run.way == Way::Build { refused } else { 0 });
+        assert_eq!(run.refused, if run.way == Way::Split { refused } else { 0 });
     }
 }
 

@@ -9,31 +9,26 @@ use slackwater_executor::{
 use sp_core::H256;
 use sp_runtime::DigestItem;
 
-use super::{Difference, refusing};
+use super::{Difference, Ended};
 use crate::{
     BlockFixture, FixtureBlock, FixtureReplayError,
     replay::{decode_blocks, import_fixture_state, stated_writes},
 };
 
-/// Builds all blocks, and attempts those that must be refused. Returns the number of extrinsics
-/// offered and of blocks refused.
+/// Builds all blocks. Returns the number of extrinsics offered.
 pub(super) fn build<H: HostFunctions>(
     executor: &WasmExecutor<H>,
     database: &Database,
     fixture: &BlockFixture,
-) -> Result<(usize, usize), Difference> {
+) -> Result<usize, Difference> {
     let blocks = decode_blocks(fixture)?;
     let (first, _) = blocks.front().ok_or(FixtureReplayError::NoBlocks)?;
     import_fixture_state(executor, database, fixture, first)?;
-    let (mut offered, mut refused) = (0, 0);
+    let mut offered = 0;
     for (block, stated) in blocks {
-        for attempt in &stated.refused {
-            refusing::attempt(executor, database, stated.number, attempt)?;
-            refused += 1;
-        }
         offered += build_block(executor, database, block, stated)?;
     }
-    Ok((offered, refused))
+    Ok(offered)
 }
 
 /// Builds one block and commits it under the hash the chain knows it by.
@@ -65,7 +60,7 @@ fn build_block<H: HostFunctions>(
     .map_err(unbuildable)?;
     let offers = stated.offered.as_deref().unwrap_or_default();
     for (offer, stated) in offers.iter().enumerate() {
-        let expected = (stated.outcome.name().to_owned(), stated.error.clone());
+        let expected = Ended::stated(stated);
         let found = result(&builder.push(&stated.extrinsic).map_err(unbuildable)?);
         if expected != found {
             return Err(Difference::Offered {
@@ -109,22 +104,27 @@ fn build_block<H: HostFunctions>(
     Ok(offers.len())
 }
 
-/// Name and error of what came of an offered extrinsic, as fixtures state them.
-fn result(offered: &Offered) -> (String, Option<Vec<u8>>) {
+/// What came of an offered extrinsic, as fixtures state it.
+fn result(offered: &Offered) -> Ended {
     match offered {
         Offered::Included { result, .. } => included(result),
-        Offered::LeftOut(LeftOut::Invalid(reason)) => {
-            (offered.name().to_owned(), Some(reason.encoded()))
-        }
-        Offered::LeftOut(_) => (offered.name().to_owned(), None),
+        Offered::LeftOut(left_out) => Ended {
+            outcome: offered.name().to_owned(),
+            error: match left_out {
+                LeftOut::Invalid(reason) => Some(reason.encoded()),
+                _ => None,
+            },
+        },
     }
 }
 
-/// Name and error of an included extrinsic, as fixtures state them.
-pub(super) fn included(result: &Included) -> (String, Option<Vec<u8>>) {
-    let error = match result {
-        Included::Applied => None,
-        Included::DispatchError(error) => Some(error.clone()),
-    };
-    (result.name().to_owned(), error)
+/// What came of an included extrinsic, as fixtures state it.
+pub(super) fn included(result: &Included) -> Ended {
+    Ended {
+        outcome: result.name().to_owned(),
+        error: match result {
+            Included::Applied => None,
+            Included::DispatchError(error) => Some(error.clone()),
+        },
+    }
 }

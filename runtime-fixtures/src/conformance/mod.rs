@@ -13,7 +13,7 @@ mod refusing;
 use codec::Encode;
 use slackwater_executor::{
     Durability, ExecutionPath, ExecutorConfig, WasmExecutor,
-    block::{BuildError, ExecutionError, WriteDifference},
+    block::{BuildError, ExecutionError, ExtrinsicReceipt, WriteDifference},
     host_functions::HostFunctions,
     runtime::EngineError,
     state::{Database, Head, OpenError, StateError},
@@ -21,7 +21,7 @@ use slackwater_executor::{
 use sp_core::H256;
 use sp_state_machine::Backend;
 
-use crate::{BlockFixture, FixtureReplay, FixtureReplayError, Refusal};
+use crate::{BlockFixture, FixtureReplay, FixtureReplayError, Offered, Refusal, hexadecimal};
 
 /// Settings of an executor under a name.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub struct Run {
     pub blocks: usize,
     /// Extrinsics executed, those left out by a builder among them.
     pub extrinsics: usize,
-    /// Blocks attempted and refused.
+    /// Blocks attempted and refused; they are, between the blocks of a split run.
     pub refused: usize,
     /// The database's head in the end.
     pub head: Head,
@@ -95,6 +95,38 @@ pub struct Run {
     pub receipts_digest: Option<H256>,
 }
 
+/// How an extrinsic ended: the outcome's name in fixtures, and the encoded error if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// See [`crate::OfferedOutcome::name`].
+    pub outcome: String,
+    /// SCALE `DispatchError` or `TransactionValidityError`.
+    pub error: Option<Vec<u8>>,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { outcome, error } = self;
+        match error {
+            None => write!(formatter, "{outcome}"),
+            Some(error) => write!(formatter, "{outcome} {}", hexadecimal::encode(error)),
+        }
+    }
+}
+
+impl Ended {
+    fn stated(offered: &Offered) -> Self {
+        Self {
+            outcome: offered.outcome.name().to_owned(),
+            error: offered.error.clone(),
+        }
+    }
+}
+
+fn shown(ended: Option<&Ended>) -> String {
+    ended.map_or_else(|| "nothing".to_owned(), Ended::to_string)
+}
+
 /// What a fixture states and what came, as far as it is no divergence of a replay.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,29 +134,41 @@ pub enum Difference {
     /// Replaying stopped.
     #[error(transparent)]
     Replay(Box<FixtureReplayError>),
-    /// Another receipt than what the fixture says came of the extrinsic.
+    /// Only some blocks state what was offered, so the chain can neither be built nor be taken for
+    /// one that nothing is known of.
+    #[error("{offered} of {blocks} blocks state what was offered")]
+    PartlyOffered {
+        /// Blocks that do.
+        offered: usize,
+        /// Blocks in all.
+        blocks: usize,
+    },
+    /// The receipts are not those of what was offered and included.
     #[error(
-        "block {block}: the receipts are {found:?}, but what was offered and included is {expected:?}"
+        "block {block}, extrinsic {index} of the body: offered and included is {}, the receipt is {}",
+        shown(expected.as_ref()), shown(found.as_ref())
     )]
     Receipts {
         /// Block number.
         block: u64,
-        /// By the fixture.
-        expected: Vec<(String, Option<Vec<u8>>)>,
-        /// Name and error of each receipt.
-        found: Vec<(String, Option<Vec<u8>>)>,
+        /// The first that differs.
+        index: usize,
+        /// By the fixture; `None` beyond the last.
+        expected: Option<Ended>,
+        /// By the receipt; `None` beyond the last.
+        found: Option<Ended>,
     },
     /// Something else came of an offered extrinsic.
-    #[error("block {block}, offer {offer}: {expected:?} is stated, {found:?} came")]
+    #[error("block {block}, offer {offer}: {expected} is stated, {found} came")]
     Offered {
         /// Block number.
         block: u64,
         /// Position among those offered.
         offer: usize,
-        /// Name and error by the fixture.
-        expected: (String, Option<Vec<u8>>),
-        /// Name and error that came.
-        found: (String, Option<Vec<u8>>),
+        /// By the fixture.
+        expected: Ended,
+        /// What came.
+        found: Ended,
     },
     /// The block cannot be built at all.
     #[error("block {block} cannot be built: {source}")]
@@ -143,7 +187,7 @@ pub enum Difference {
         part: &'static str,
     },
     /// The block built writes something else.
-    #[error("block {block}: building writes differently, first {difference:?}")]
+    #[error("block {block}: building writes differently, first at {}", hexadecimal::encode(&difference.key))]
     Writes {
         /// Block number.
         block: u64,
@@ -235,7 +279,10 @@ pub fn check_fixture<H: HostFunctions>(
     fixture: &BlockFixture,
     configurations: &[Configuration],
 ) -> Result<Vec<Run>, ConformanceError> {
-    let built = !fixture.blocks.is_empty() && fixture.blocks.iter().all(|b| b.offered.is_some());
+    let offered = fixture.blocks.iter().filter(|b| b.offered.is_some());
+    let offered = offered.count();
+    let partly = offered != 0 && offered != fixture.blocks.len();
+    let built = offered != 0;
     let ways = [
         Some(Way::Split),
         Some(Way::Whole),
@@ -252,6 +299,11 @@ pub fn check_fixture<H: HostFunctions>(
         // One for all ways, so that each runtime is compiled once.
         let executor = WasmExecutor::<H>::new(configuration.executor.clone())
             .map_err(|error| fault(Way::Split, error.into()))?;
+        if partly {
+            let blocks = fixture.blocks.len();
+            let difference = Difference::PartlyOffered { offered, blocks };
+            return Err(fault(Way::Build, difference));
+        }
         for way in ways.into_iter().flatten() {
             let run = run(&executor, fixture, configuration.name, way)
                 .map_err(|difference| fault(way, difference))?;
@@ -289,15 +341,13 @@ fn run<H: HostFunctions>(
 ) -> Result<Run, Difference> {
     let folder = tempfile::tempdir().map_err(Difference::Temporary)?;
     let database = Database::open(folder.path(), Durability::Buffered)?;
-    let (extrinsics, refused) = match way {
-        Way::Split => (
-            replay(executor, &database, fixture, ExecutionPath::Split)?,
-            0,
-        ),
-        Way::Whole => (
-            replay(executor, &database, fixture, ExecutionPath::Whole)?,
-            0,
-        ),
+    let refused = match way {
+        Way::Split => fixture.blocks.iter().map(|block| block.refused.len()).sum(),
+        _ => 0,
+    };
+    let extrinsics = match way {
+        Way::Split => replay(executor, &database, fixture, ExecutionPath::Split)?,
+        Way::Whole => replay(executor, &database, fixture, ExecutionPath::Whole)?,
         Way::Build => building::build(executor, &database, fixture)?,
     };
     let view = database.view()?;
@@ -316,7 +366,8 @@ fn run<H: HostFunctions>(
     })
 }
 
-/// Replays all blocks; returns the number of extrinsics.
+/// Replays all blocks, on the split path after attempting those that must be refused beside each.
+/// Returns the number of extrinsics.
 fn replay<H: HostFunctions>(
     executor: &WasmExecutor<H>,
     database: &Database,
@@ -324,31 +375,51 @@ fn replay<H: HostFunctions>(
     path: ExecutionPath,
 ) -> Result<usize, Difference> {
     let mut extrinsics = 0;
-    let replay = FixtureReplay::new(executor, database, fixture, path)?;
-    for (replayed, stated) in replay.zip(&fixture.blocks) {
-        let replayed = replayed?;
+    let mut replay = FixtureReplay::new(executor, database, fixture, path)?;
+    for stated in &fixture.blocks {
+        if path == ExecutionPath::Split {
+            for attempt in &stated.refused {
+                refusing::attempt(executor, database, stated.number, attempt)?;
+            }
+        }
+        let Some(replayed) = replay.next().transpose()? else {
+            break;
+        };
         extrinsics += replayed.extrinsics;
         let receipts = replayed.imported.receipts.extrinsics;
         if let (Some(receipts), Some(offered)) = (receipts, &stated.offered) {
-            let included = offered.iter().filter(|offer| offer.outcome.is_included());
-            let expected: Vec<_> = included
-                .map(|offer| (offer.outcome.name().to_owned(), offer.error.clone()))
-                .collect();
-            let found: Vec<_> = receipts
-                .iter()
-                .map(|receipt| building::included(&receipt.result))
-                .collect();
-            if expected != found {
-                let block = stated.number;
-                return Err(Difference::Receipts {
-                    block,
-                    expected,
-                    found,
-                });
-            }
+            compare_receipts(stated.number, &receipts, offered)?;
         }
     }
     Ok(extrinsics)
+}
+
+/// The receipts must be those of what was offered and included.
+fn compare_receipts(
+    block: u64,
+    receipts: &[ExtrinsicReceipt],
+    offered: &[Offered],
+) -> Result<(), Difference> {
+    let included = offered.iter().filter(|offer| offer.outcome.is_included());
+    let mut expected = included.map(Ended::stated);
+    let mut found = receipts
+        .iter()
+        .map(|receipt| building::included(&receipt.result));
+    for index in 0.. {
+        let (expected, found) = (expected.next(), found.next());
+        if expected != found {
+            return Err(Difference::Receipts {
+                block,
+                index,
+                expected,
+                found,
+            });
+        }
+        if expected.is_none() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn state_digest(view: &slackwater_executor::state::StateView<'_>) -> Result<H256, Difference> {

@@ -1,11 +1,11 @@
 //! Attempting blocks that must be refused.
 //!
-//! Invariant: nothing is committed here, so the block beside them, built afterwards on the same
+//! Invariant: nothing is committed here, so the block beside them, replayed afterwards on the same
 //! database, shows that they left no trace.
 
 use slackwater_executor::{
     Block, BlockBuilder, ExecutionPath, WasmExecutor,
-    block::{BuildError, ReplayError, execute},
+    block::{BuildError, Offered, ReplayError, execute},
     host_functions::HostFunctions,
     state::{Database, Extensions, StateView},
 };
@@ -23,8 +23,6 @@ pub(super) fn attempt<H: HostFunctions>(
     let view = database.view()?;
     let decoded = Block::decode(&refused.header, refused.extrinsics.clone());
     let found = match (decoded, refused.refusal) {
-        // Whoever gets such bytes refuses them.
-        (Err(_), Refusal::Import | Refusal::ImportWhole) => Ok(()),
         (Err(error), _) => Err(error.to_string()),
         (Ok(block), Refusal::Import) => import(executor, &view, &block, ExecutionPath::Split)
             .and_then(|()| import(executor, &view, &block, ExecutionPath::Whole)),
@@ -68,7 +66,9 @@ fn build<H: HostFunctions>(
     let last = block.extrinsics.len().saturating_sub(1);
     for (offer, extrinsic) in block.extrinsics.iter().enumerate() {
         match builder.push(extrinsic) {
-            Ok(_) => {}
+            Ok(Offered::Included { .. }) => {}
+            Ok(Offered::LeftOut(_)) if refusal != Refusal::BuildMandatory => {}
+            Ok(other) => return Err(format!("offer {offer} ends as {}", other.name())),
             Err(error) if offer == last => return expect(refusal, Refusal::BuildMandatory, &error),
             Err(error) => return Err(format!("offer {offer}: {error}")),
         }

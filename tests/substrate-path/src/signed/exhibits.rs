@@ -137,9 +137,14 @@ fn traps(plan: &mut Planner) {
     for garbage in [&[][..], &[4], &[0x84], &[0xff; 40], &[5, 0, 0]] {
         plan.push(with_length(garbage), Trap);
     }
-    // Calls within calls, until no stack is left to decode them.
+    // Calls within calls, deeper than the runtime decodes them.
     let nested = (0..20_000).fold(plan.chain.remark(b""), |call, _| plan.chain.sudo(&call));
     plan.push(bare(&nested), Trap);
+    // As deep as it does decode them, all of them dispatched.
+    let alice = Address::Account(plan.root.key.account());
+    let remark = plan.chain.remark(b"deep");
+    let nested = (0..240).fold(remark, |call, _| plan.chain.sudo_as(&alice, &call));
+    plan.by_root(&nested);
     let call = plan.some_transfer(4);
     plan.include(4, &call, Applied);
 }

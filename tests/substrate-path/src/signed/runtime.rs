@@ -168,6 +168,11 @@ impl SignedChain {
         [&[self.sudo_pallet(), 0], call].concat()
     }
 
+    /// `sudo.sudo_as`: a call in the name of somebody, signed.
+    pub(super) fn sudo_as(self, who: &Address, call: &[u8]) -> Vec<u8> {
+        [&[self.sudo_pallet(), 3], &who.encode()[..], call].concat()
+    }
+
     /// `sudo.sudo_unchecked_weight`, with next to no weight.
     pub(super) fn sudo_unweighed(self, call: &[u8]) -> Vec<u8> {
         let weight = match self {

@@ -3,6 +3,7 @@
 //! Invariant: what is loaded has the digest that stands here, whoever wrote the files.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use slackwater_runtime_fixtures::{
     BlockFixture, block_fixture::changes_path, real_fixtures_or_skip,
@@ -20,9 +21,9 @@ impl SignedChain {
     pub fn digest(self) -> &'static str {
         match self {
             Self::NodeTemplate => {
-                "824ffbf9ff24992d9aacf4d4088e8d72643fda87158fb6bae8a913dee1609a73"
+                "bdee6fa7f7bac894ca37fbb23929456c47f3448ddc834f08c06187eba11d8c80"
             }
-            Self::Subtensor => "87aba818075697446e55a9c69e20a266df7b8537763a3ba581fe9b05ed9cd897",
+            Self::Subtensor => "cc2a8a9917c38cf31a5d2bc88593d0d86429d4bcd97eb7673ffbf116b4dd7369",
         }
     }
 }
@@ -30,14 +31,15 @@ impl SignedChain {
 /// The folder of authored chains: `SLACKWATER_AUTHORED`, else `authored` among the build's results.
 #[must_use]
 pub fn folder() -> PathBuf {
-    if let Some(stated) = std::env::var_os(FOLDER_VARIABLE) {
-        return PathBuf::from(stated);
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        PathBuf::from,
-    );
-    target.join("authored")
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let stated = |variable| std::env::var_os(variable).map(PathBuf::from);
+    // A relative folder is meant from the workspace, wherever a test is run.
+    let target = || {
+        stated("CARGO_TARGET_DIR")
+            .unwrap_or_else(|| "target".into())
+            .join("authored")
+    };
+    workspace.join(stated(FOLDER_VARIABLE).unwrap_or_else(target))
 }
 
 /// The chain of [`SEED`], loaded from [`folder`], or authored into it if it is not there; `None`,
@@ -57,6 +59,9 @@ pub fn load(chain: SignedChain) -> Result<Option<BlockFixture>, OracleError> {
 /// # Errors
 /// See [`load`].
 pub fn path(chain: SignedChain) -> Result<Option<PathBuf>, OracleError> {
+    // Of several threads one authors, the others wait for it.
+    static AUTHORING: Mutex<()> = Mutex::new(());
+    let _turn = AUTHORING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = folder().join(chain.digest()).join(file_name(chain));
     if digest(&path).is_ok_and(|found| found == chain.digest()) {
         return Ok(Some(path));
@@ -65,31 +70,48 @@ pub fn path(chain: SignedChain) -> Result<Option<PathBuf>, OracleError> {
         return Ok(None);
     };
     let fixture = author(chain, &fixtures, SEED, BLOCKS, |_| {})?;
-    // Whoever authors the same at the same time writes the same bytes elsewhere; one of them wins.
-    let unwritable = |source| OracleError::Store {
-        folder: folder(),
-        source,
-    };
-    std::fs::create_dir_all(folder()).map_err(unwritable)?;
-    let making = tempfile::tempdir_in(folder()).map_err(unwritable)?;
-    let made = making.path().join(file_name(chain));
-    fixture.save(&made)?;
-    let found = digest(&made).map_err(unwritable)?;
-    if found != chain.digest() {
-        return Err(OracleError::OtherChain {
+    let (path, found) = save(chain, &fixture, &folder())?;
+    if found == chain.digest() {
+        Ok(Some(path))
+    } else {
+        Err(OracleError::OtherChain {
             chain: chain.name(),
             found,
-        });
+        })
     }
-    let last = folder().join(chain.digest());
+}
+
+/// Puts a chain into a folder named by its digest within `folder`, whole or not at all: other
+/// processes may do the same at the same time. Returns the fixture's path, and the digest.
+///
+/// # Errors
+/// It cannot be written.
+pub fn save(
+    chain: SignedChain,
+    fixture: &BlockFixture,
+    folder: &Path,
+) -> Result<(PathBuf, String), OracleError> {
+    let unwritable = |source| OracleError::Store {
+        folder: folder.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(folder).map_err(unwritable)?;
+    let making = tempfile::tempdir_in(folder).map_err(unwritable)?;
+    let made = making.path().join(file_name(chain));
+    fixture.save(&made)?;
+    let digest = digest(&made).map_err(unwritable)?;
+    let last = folder.join(&digest);
+    let path = last.join(file_name(chain));
     if std::fs::rename(making.path(), &last).is_err() {
-        // There is something already: files of another process, or damaged ones.
-        for file in [made.clone(), changes_path(&made)] {
-            let name = file.file_name().unwrap_or_default();
-            std::fs::rename(&file, last.join(name)).map_err(unwritable)?;
+        // There is something already: the same files, or damaged ones.
+        for (from, to) in [
+            (changes_path(&made), changes_path(&path)),
+            (made, path.clone()),
+        ] {
+            std::fs::rename(from, to).map_err(unwritable)?;
         }
     }
-    Ok(Some(path))
+    Ok((path, digest))
 }
 
 fn file_name(chain: SignedChain) -> String {
