@@ -49,7 +49,7 @@ fn a_wrong_outcome_or_error_is_found() {
         (
             OfferedOutcome::Invalid,
             OfferedOutcome::Trap,
-            "trap is stated, invalid 0x0",
+            " is stated, invalid 0x00",
         ),
         (
             OfferedOutcome::DispatchError,
