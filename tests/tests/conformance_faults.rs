@@ -54,7 +54,7 @@ fn a_wrong_outcome_or_error_is_found() {
         (
             OfferedOutcome::DispatchError,
             OfferedOutcome::Applied,
-            "receipts",
+            "the receipt is",
         ),
     ] {
         let (block, offer) = find(&chain, outcome);
