@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig};
+use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig, Fuel, Meter};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     /// Replay the blocks of fixture files from their parent state, check every state root against
     /// the chain's own, and commit each block.
     Replay(ReplayArgs),
+    /// Make a module count its fuel, as the executor does before it compiles one.
+    Instrument(InstrumentArgs),
     /// Make and check block fixtures.
     Fixture(FixtureArgs),
 }
@@ -48,6 +50,7 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Call(args) => args.json,
             Self::Replay(args) => args.json,
+            Self::Instrument(args) => args.json,
             Self::Fixture(args) => args.command.json(),
         }
     }
@@ -76,6 +79,9 @@ pub(crate) struct CallArgs {
     /// SCALE arguments, as 0x-prefixed hex.
     #[arg(value_name = "0xARGS", default_value = "0x")]
     pub(crate) input: String,
+    /// Fuel the call may use: a number or `unlimited`. A limit needs --meter checked.
+    #[arg(long, value_name = "LIMIT", default_value = "unlimited", value_parser = parse_limit)]
+    pub(crate) fuel: Limit,
     /// What the call is for; decides heap size and whether `:pending_code` is run.
     #[arg(long, value_enum, default_value_t = Context::Offchain)]
     pub(crate) context: Context,
@@ -106,6 +112,33 @@ pub(crate) struct ReplayArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstrumentArgs {
+    /// Runtime code: wasm, plain or compressed.
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// Where the instrumented module goes.
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// What the guest does about its limit.
+    #[arg(long, value_enum, default_value_t = GuestCheck::Checked)]
+    pub(crate) meter: GuestCheck,
+    /// Show what was added to each function.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum GuestCheck {
+    /// It compares wherever it publishes its count.
+    Checked,
+    /// It only counts.
+    Counting,
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +212,9 @@ pub(crate) struct FixtureCheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecutorArgs {
+    /// Who counts fuel.
+    #[arg(long, value_enum, default_value_t = MeterArg::Off)]
+    pub(crate) meter: MeterArg,
     /// Compute exactly what the Polkadot SDK's executor computes: NaNs keep the processor's bits.
     #[arg(long)]
     pub(crate) compat: bool,
@@ -186,12 +222,37 @@ pub(crate) struct ExecutorArgs {
 
 impl ExecutorArgs {
     pub(crate) fn config(&self) -> ExecutorConfig {
-        if self.compat {
+        let config = if self.compat {
             ExecutorConfig::compat()
         } else {
             ExecutorConfig::default()
-        }
+        };
+        config.with_meter(match self.meter {
+            MeterArg::Off => Meter::Off,
+            MeterArg::Checked => Meter::Checked,
+        })
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MeterArg {
+    /// Nobody.
+    Off,
+    /// The guest, which compares with its limit wherever it publishes its count.
+    Checked,
+}
+
+/// A limit of fuel, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Option<Fuel>);
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    if text == "unlimited" {
+        return Ok(Limit(None));
+    }
+    let digits = text.replace('_', "");
+    let limit = digits.parse().map_err(|error| format!("{error}"))?;
+    Ok(Limit(Some(Fuel(limit))))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 use slackwater_executor::{
     CallOutcome, ExecutionError, Trap, WasmExecutor,
     block::state_version_of,
-    call_on_state,
+    call_on_state_limited,
     host_functions::SlackwaterHostFunctions,
     state::{Extensions, MemoryState},
 };
@@ -13,7 +13,7 @@ use sp_core::storage::{Storage, well_known_keys::CODE};
 
 use crate::{
     Verdict,
-    args::CallArgs,
+    args::{CallArgs, MeterArg},
     error::CliError,
     output::{hex, print_json, say, thousands},
     source::{read_file, read_state},
@@ -26,6 +26,9 @@ struct Report {
     output: Option<String>,
     /// Keys touched.
     changes: usize,
+    /// Fuel used, where it is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fuel: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trap: Option<TrapReport>,
 }
@@ -38,6 +41,9 @@ struct TrapReport {
 }
 
 pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
+    if args.fuel.0.is_some() && args.executor.meter == MeterArg::Off {
+        return Err(CliError::LimitWithoutMeter);
+    }
     let input = hexadecimal::decode("0xARGS", &args.input).map_err(CliError::Input)?;
     let storage = match (&args.runtime, &args.spec) {
         (Some(runtime), _) => {
@@ -64,17 +70,18 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
     let version = state_version_of(&executor, &storage).map_err(ExecutionError::from)?;
     let state = MemoryState::new(storage, version);
     let context = args.context.into();
-    let call = call_on_state(
+    let call = call_on_state_limited(
         &executor,
         &state,
         context,
         &args.method,
         input,
         Extensions::new(),
+        args.fuel.0,
     )?;
     let (outcome, output, trap) = match call.outcome {
         CallOutcome::Returned(output) => ("ok", Some(hex(output)), None),
-        CallOutcome::Trapped(trap) => ("trap", None, Some(trap.into())),
+        CallOutcome::Trapped(trap) => (trap.outcome_name(), None, Some(trap.into())),
     };
     let changes = call.changes.map_or(0, |changes| changes.keys());
     Ok(Report {
@@ -82,6 +89,7 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         outcome,
         output,
         changes,
+        fuel: call.fuel.map(|fuel| fuel.0),
         trap,
     })
 }
@@ -101,6 +109,9 @@ fn print(report: &Report) -> Result<(), CliError> {
     if let Some(output) = &report.output {
         say(format!("output: {output}"))?;
         say(format!("keys touched: {}", thousands(report.changes)))?;
+    }
+    if let Some(fuel) = report.fuel {
+        say(format!("fuel used: {fuel}"))?;
     }
     if let Some(trap) = &report.trap {
         say(format!("{}: {}", trap.kind, trap.message))?;

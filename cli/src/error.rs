@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use slackwater_executor::{ExecutionError, RuntimeError, runtime::EngineError, state::OpenError};
+use slackwater_executor::{
+    ExecutionError, RuntimeError, fuel::InstrumentError, runtime::EngineError, state::OpenError,
+};
 use slackwater_runtime_fixtures::{FixtureError, FixtureReplayError, hexadecimal::HexError};
 use thiserror::Error;
 
@@ -44,6 +46,18 @@ pub(crate) enum CliError {
     Replay(Box<FixtureReplayError>),
     #[error("{} is read and would be written over: name another file with --out", .0.display())]
     OutIsInput(PathBuf),
+    #[error("--fuel gives a limit, but nobody counts: add --meter checked")]
+    LimitWithoutMeter,
+    #[error("{}: {source}", path.display())]
+    Instrument {
+        path: PathBuf,
+        source: InstrumentError,
+    },
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]

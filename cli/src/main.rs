@@ -12,6 +12,7 @@ mod divergence;
 mod error;
 mod fixture;
 mod inspect;
+mod instrument;
 mod output;
 mod replay;
 mod source;
@@ -64,6 +65,7 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Instrument(args) => instrument::run(&args),
         Command::Fixture(args) => fixture::run(&args.command),
     }
 }

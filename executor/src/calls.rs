@@ -11,7 +11,8 @@ use sp_externalities::{Extensions, Externalities};
 
 use crate::{
     block::{ExecutionError, load_runtime},
-    instance::CallOutcome,
+    fuel::Fuel,
+    instance::Called,
     runtime::{CallContext, HeapPages, Runtime},
     state::{BlockLayers, BlockState},
     wasm_executor::{VersionError, WasmExecutor},
@@ -55,16 +56,18 @@ impl<H: HostFunctions> RuntimeCalls<H> {
         &self.runtime
     }
 
-    /// One call in an instance of its own, with `layers` as its storage.
+    /// One call in an instance of its own, with `layers` as its storage and no more fuel than
+    /// `limit`, if that is given.
     pub(crate) fn call<S: BlockState>(
         &self,
         layers: &mut BlockLayers<'_, S>,
         method: &str,
         input: &[u8],
-    ) -> Result<CallOutcome, ExecutionError> {
+        limit: Option<Fuel>,
+    ) -> Result<Called, ExecutionError> {
         let called = layers.run(|ext| {
             self.executor
-                .call(&self.runtime, ext, method, input, self.heap)
+                .call_limited(&self.runtime, ext, method, input, self.heap, limit)
         })?;
         if let Some(fault) = lock(&self.nested_fault).take() {
             return Err(fault);

@@ -1,6 +1,7 @@
 //! Every knob of the executor, with unit, default and what it changes. Parsed once; the executor
 //! built from it never changes its mind.
 
+use crate::fuel::Meter;
 use crate::runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages};
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
@@ -25,6 +26,9 @@ pub struct ExecutorConfig {
     /// pattern is the processor's, so guests with floats may differ between machines; the Polkadot
     /// SDK has it off.
     pub canonicalize_nans: bool,
+    /// Who counts the fuel of guests. Default: [`Meter::Off`]. Changes no result but those of calls
+    /// that are given a limit.
+    pub meter: Meter,
     /// Native stack a guest may use, in bytes. Default: 1 MiB. A guest that needs more ends in the
     /// operational error [`crate::CallError::NativeStack`].
     pub wasm_stack_bytes_max: usize,
@@ -53,6 +57,7 @@ impl Default for ExecutorConfig {
         Self {
             profile: GuestProfile::Substrate,
             canonicalize_nans: true,
+            meter: Meter::Off,
             wasm_stack_bytes_max: WASM_STACK_BYTES_DEFAULT,
             onchain_heap: HeapPages::default(),
             offchain_heap: HeapPages::default(),
@@ -81,6 +86,13 @@ impl ExecutorConfig {
     #[must_use]
     pub fn with_profile(mut self, profile: GuestProfile) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// Sets [`Self::meter`].
+    #[must_use]
+    pub fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
         self
     }
 
@@ -139,6 +151,7 @@ impl ExecutorConfig {
         EngineConfig {
             profile: self.profile,
             canonicalize_nans: self.canonicalize_nans,
+            meter: self.meter,
             wasm_stack_bytes_max: self.wasm_stack_bytes_max,
             instances_max: self.instances_max,
             parallel_compilation: self.parallel_compilation,

@@ -17,8 +17,9 @@ mod wasm_executor;
 
 pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};
 pub use config::ExecutorConfig;
-pub use instance::{CallError, CallOutcome, Trap, TrapKind};
-pub use query::{StateCall, call_on_state};
+pub use fuel::{Fuel, Meter};
+pub use instance::{CallError, CallOutcome, Called, Trap, TrapKind};
+pub use query::{StateCall, call_on_state, call_on_state_limited};
 pub use runtime::{CallContext, GuestProfile, HeapPages, Runtime, RuntimeBlob, RuntimeError};
 pub use slackwater_host_functions as host_functions;
 pub use state::{Database, Durability};

@@ -6,7 +6,8 @@ use sp_externalities::Extensions;
 use crate::{
     block::ExecutionError,
     calls::RuntimeCalls,
-    instance::CallOutcome,
+    fuel::Fuel,
+    instance::{CallOutcome, Called},
     runtime::CallContext,
     state::{BlockChanges, BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
@@ -19,6 +20,8 @@ pub struct StateCall {
     pub outcome: CallOutcome,
     /// What it would change; `None` when it trapped, for then nothing of it is left.
     pub changes: Option<BlockChanges>,
+    /// Fuel used, where it is counted.
+    pub fuel: Option<Fuel>,
 }
 
 /// Calls `method` of the runtime in `state` with `input` (SCALE). `context` decides which code runs
@@ -32,14 +35,34 @@ pub fn call_on_state<S: BlockState, H: HostFunctions>(
     context: CallContext,
     method: &str,
     input: &[u8],
+    extensions: Extensions,
+) -> Result<StateCall, ExecutionError> {
+    call_on_state_limited(executor, state, context, method, input, extensions, None)
+}
+
+/// As [`call_on_state`], with no more fuel than `limit`, if that is given and fuel is counted.
+///
+/// # Errors
+/// See [`call_on_state`].
+pub fn call_on_state_limited<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    context: CallContext,
+    method: &str,
+    input: &[u8],
     mut extensions: Extensions,
+    limit: Option<Fuel>,
 ) -> Result<StateCall, ExecutionError> {
     let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
     let mut layers = BlockLayers::new(state, extensions);
-    let outcome = calls.call(&mut layers, method, input)?;
+    let Called { outcome, fuel } = calls.call(&mut layers, method, input, limit)?;
     let changes = match &outcome {
         CallOutcome::Returned(_) => Some(layers.finish(calls.runtime().version().state_version())?),
         CallOutcome::Trapped(_) => None,
     };
-    Ok(StateCall { outcome, changes })
+    Ok(StateCall {
+        outcome,
+        changes,
+        fuel,
+    })
 }

@@ -18,7 +18,8 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
-    instance::{CallError, CallOutcome, call_fresh},
+    fuel::Fuel,
+    instance::{CallError, CallOutcome, Called, call_fresh},
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
         blob_version, code_hash,
@@ -154,10 +155,27 @@ impl<H: HostFunctions> WasmExecutor<H> {
         input: &[u8],
         heap: HeapPages,
     ) -> Result<CallOutcome, CallError> {
+        let called = self.call_limited(runtime, ext, method, input, heap, None)?;
+        Ok(called.outcome)
+    }
+
+    /// As [`Self::call`], with no more fuel than `limit`, if that is given and fuel is counted.
+    ///
+    /// # Errors
+    /// [`CallError`] when the call has no outcome.
+    pub fn call_limited(
+        &self,
+        runtime: &Runtime,
+        ext: &mut dyn Externalities,
+        method: &str,
+        input: &[u8],
+        heap: HeapPages,
+        limit: Option<Fuel>,
+    ) -> Result<Called, CallError> {
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
         let instances_max = self.shared.config.instances_max;
         set_and_run_with_externalities(ext, || {
-            call_fresh(runtime, method, input, heap, instances_max)
+            call_fresh(runtime, method, input, heap, limit, instances_max)
         })
     }
 

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, METER_EXPORT, Schedule, instrument},
+    fuel::{
+        COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, METER_EXPORT, START_EXPORT, Schedule,
+        instrument,
+    },
 };
 use slackwater_tests::wast_suite::wast_files;
 use wasmtime::{
@@ -87,6 +90,11 @@ impl Side {
         }
         match Instance::new(&mut self.store, &module, &imports) {
             Ok(instance) => {
+                if let Ok(start) = instance.get_typed_func::<(), ()>(&mut self.store, START_EXPORT)
+                    && let Err(error) = start.call(&mut self.store, ())
+                {
+                    return Some((Outcome::Trapped(error.downcast_ref().copied()), 0));
+                }
                 let used = self.used(&instance);
                 self.instances.insert(String::new(), instance);
                 if let Some(name) = name {

@@ -13,6 +13,7 @@ use super::{
     Header, Included, InclusionMode, Invalidity,
 };
 use crate::{
+    fuel::Fuel,
     instance::Trap,
     runtime::CallContext,
     state::{BlockChanges, BlockRecord, BlockState, Head},
@@ -39,7 +40,7 @@ pub enum Offered {
 pub enum LeftOut {
     /// The runtime refused it.
     Invalid(Invalidity),
-    /// The guest faulted.
+    /// The guest faulted, or used more fuel than it was given.
     Trapped(Trap),
     /// The guest ran out of native stack. Another machine might have had enough; leaving it out
     /// is safe on all of them.
@@ -54,7 +55,7 @@ impl Offered {
         match self {
             Self::Included { result, .. } => result.name(),
             Self::LeftOut(LeftOut::Invalid(_)) => "invalid",
-            Self::LeftOut(LeftOut::Trapped(_)) => "trap",
+            Self::LeftOut(LeftOut::Trapped(trap)) => trap.outcome_name(),
             Self::LeftOut(LeftOut::NativeStack) => "native_stack",
             Self::LeftOut(LeftOut::OnlyInherents) => "only_inherents",
         }
@@ -144,6 +145,15 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
             extrinsics: Vec::new(),
             receipts: Vec::new(),
         })
+    }
+
+    /// Gives each extrinsic from now on no more than `limit`. One that uses more is rolled back and
+    /// left out. Default: no limit. Without a meter in [`crate::ExecutorConfig::meter`] it does
+    /// nothing.
+    #[must_use]
+    pub fn with_extrinsic_limit(mut self, limit: Fuel) -> Self {
+        self.execution.limit_extrinsics(Some(limit));
+        self
     }
 
     /// What the runtime lets into this block.

@@ -11,6 +11,7 @@ use sp_externalities::Extensions;
 use super::{ExecutionError, ExtrinsicOutcome, Header};
 use crate::{
     calls::RuntimeCalls,
+    fuel::Fuel,
     instance::{CallOutcome, Trap, TrapKind},
     runtime::{CallContext, Runtime},
     state::{BlockChanges, BlockLayers, BlockState},
@@ -40,6 +41,7 @@ pub type Phase<T> = Result<T, Trap>;
 pub struct BlockExecution<'s, S, H> {
     calls: RuntimeCalls<H>,
     layers: BlockLayers<'s, S>,
+    extrinsic_limit: Option<Fuel>,
 }
 
 impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
@@ -65,7 +67,16 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     ) -> Result<Self, ExecutionError> {
         let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
         let layers = BlockLayers::new(state, extensions);
-        Ok(Self { calls, layers })
+        Ok(Self {
+            calls,
+            layers,
+            extrinsic_limit: None,
+        })
+    }
+
+    /// Gives each extrinsic from now on no more than this, if anything.
+    pub fn limit_extrinsics(&mut self, limit: Option<Fuel>) {
+        self.extrinsic_limit = limit;
     }
 
     /// The runtime the block runs.
@@ -92,11 +103,15 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
     pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicOutcome, ExecutionError> {
-        let Self { calls, layers } = self;
+        let Self {
+            calls,
+            layers,
+            extrinsic_limit,
+        } = self;
         layers.layered(
             |layers| {
-                let outcome = calls.call(layers, APPLY, extrinsic)?;
-                Ok(ExtrinsicOutcome::of_call(outcome))
+                let called = calls.call(layers, APPLY, extrinsic, *extrinsic_limit)?;
+                Ok(ExtrinsicOutcome::of_call(called.outcome))
             },
             |outcome| outcome.as_ref().is_ok_and(ExtrinsicOutcome::is_included),
         )
@@ -134,7 +149,8 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     }
 
     fn call(&mut self, method: &str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
-        self.calls.call(&mut self.layers, method, input)
+        let called = self.calls.call(&mut self.layers, method, input, None)?;
+        Ok(called.outcome)
     }
 }
 

@@ -73,13 +73,14 @@ impl ExtrinsicOutcome {
         matches!(self, Self::Applied | Self::DispatchError { .. })
     }
 
-    /// The name used in reports and fixtures: `applied`, `dispatch_error`, `invalid` or `trap`.
+    /// The name used in reports and fixtures: `applied`, `dispatch_error`, `invalid`, `trap` or
+    /// `out_of_fuel`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::DispatchError { .. } => "dispatch_error",
             Self::Invalid(_) => "invalid",
-            Self::Trapped(_) => "trap",
+            Self::Trapped(trap) => trap.outcome_name(),
         }
     }
 

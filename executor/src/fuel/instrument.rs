@@ -25,6 +25,10 @@ use super::Schedule;
 
 /// The name under which the meter is exported; a guest may not use it.
 pub const METER_EXPORT: &str = "slackwater.meter";
+/// The name under which the module's start function is exported, if it has one; a guest may not use
+/// it. The module does not start by itself any more: whoever instantiates it calls this first, when
+/// the meter has its limit.
+pub const START_EXPORT: &str = "slackwater.start";
 /// Byte offset of the counter in the meter, an `i64`.
 pub const COUNTER_OFFSET: u64 = 0;
 /// Byte offset of the headroom in the meter, an `i64`: [`FUEL_MAX`] less the limit, so that a fresh
@@ -54,9 +58,13 @@ pub enum InstrumentError {
         /// What the reader said.
         reason: String,
     },
-    /// The module uses the name of the meter, because it is instrumented already or pretends to be.
-    #[error("the module exports `{METER_EXPORT}`, which is the meter's name")]
-    ReservedName,
+    /// The module uses a name that only instrumented modules have: it is one already, or pretends
+    /// to be.
+    #[error("the module exports `{name}`, a name reserved for metering")]
+    ReservedName {
+        /// The name.
+        name: &'static str,
+    },
     /// The module has more than one memory, and so could name the meter.
     #[error("the module has {memories} memories; at most one leaves the meter out of reach")]
     Memories {
@@ -138,6 +146,8 @@ pub fn instrument(
                 added.export(&shape, &mut section);
                 module.section(&section);
             }
+            // Called by its export.
+            Payload::StartSection { .. } => {}
             Payload::CodeSectionStart { .. } => code = CodeSection::new(),
             Payload::CodeSectionEntry(body) => {
                 let counter = shape.parameters(functions.len());
@@ -178,6 +188,8 @@ struct Shape {
     functions: Vec<u32>,
     /// Memories of the guest; the meter's index is behind theirs.
     memories: u32,
+    /// The start function.
+    start: Option<u32>,
 }
 
 impl Shape {
@@ -213,11 +225,15 @@ impl Shape {
                 Payload::MemorySection(memories) => shape.memories += memories.count(),
                 Payload::ExportSection(exports) => {
                     for export in exports {
-                        if export?.name == METER_EXPORT {
-                            return Err(InstrumentError::ReservedName);
+                        let export = export?;
+                        for name in [METER_EXPORT, START_EXPORT] {
+                            if export.name == name {
+                                return Err(InstrumentError::ReservedName { name });
+                            }
                         }
                     }
                 }
+                Payload::StartSection { func, .. } => shape.start = Some(func),
                 _ => {}
             }
         }
@@ -261,6 +277,9 @@ impl Added {
     fn export(&mut self, shape: &Shape, section: &mut ExportSection) {
         self.export = true;
         section.export(METER_EXPORT, ExportKind::Memory, shape.meter());
+        if let Some(start) = shape.start {
+            section.export(START_EXPORT, ExportKind::Func, start);
+        }
     }
 
     /// Emits what belongs before a section with number `id` and is not there yet. Custom sections

@@ -4,14 +4,17 @@
 //!
 //! | file | |
 //! |---|---|
+//! | `meter` | who counts |
 //! | `schedule` | prices, as data |
 //! | `instrument` | wasm to wasm: a module that counts |
 
 mod instrument;
+mod meter;
 mod schedule;
 
 pub use instrument::{
     COUNTER_OFFSET, Check, FUEL_MAX, FunctionStats, HEADROOM_OFFSET, InstrumentError, Instrumented,
-    METER_EXPORT, instrument,
+    METER_EXPORT, START_EXPORT, instrument,
 };
+pub use meter::{Fuel, Meter};
 pub use schedule::{SCHEDULE_VERSION, Schedule};

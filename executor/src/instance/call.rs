@@ -12,6 +12,7 @@ use thiserror::Error;
 use wasmtime::{Store, TypedFunc};
 
 use super::{Trap, TrapKind, trap};
+use crate::fuel::Fuel;
 
 /// How a guest call ended, as every machine would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,15 @@ pub enum CallOutcome {
     Returned(Vec<u8>),
     /// The call ended in a fault; its storage changes must be rolled back.
     Trapped(Trap),
+}
+
+/// A call that ended, and what it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called {
+    /// How it ended.
+    pub outcome: CallOutcome,
+    /// Fuel used, where it is counted; the limit if that was passed.
+    pub fuel: Option<Fuel>,
 }
 
 /// Why a call has no outcome. None of these says anything about the guest's validity.

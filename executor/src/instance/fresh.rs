@@ -8,36 +8,83 @@
 use slackwater_host_functions::HostState;
 use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
 
-use super::{CallError, CallOutcome, TrapKind, call::call_entry_point, trap};
-use crate::runtime::{EntryPoint, ExportLookup, HeapPages, Runtime};
+use super::{CallError, CallOutcome, Called, TrapKind, call::call_entry_point, gauge::Gauge, trap};
+use crate::{
+    fuel::Fuel,
+    runtime::{EntryPoint, ExportLookup, HeapPages, Metering, Runtime},
+};
 
-/// Runs `method` with `input` in a new instance of `runtime`. Must be called inside
+/// Runs `method` with `input` in a new instance of `runtime`, with no more fuel than `limit`, if that
+/// is given and fuel is counted. Must be called inside
 /// [`sp_externalities::set_and_run_with_externalities`] for guests that touch storage.
 pub(crate) fn call_fresh(
     runtime: &Runtime,
     method: &str,
     input: &[u8],
     heap: HeapPages,
+    limit: Option<Fuel>,
     instances_max: u32,
-) -> Result<CallOutcome, CallError> {
+) -> Result<Called, CallError> {
+    let not_called = |kind, message: String| {
+        Ok(Called {
+            outcome: CallOutcome::trapped(kind, message),
+            fuel: None,
+        })
+    };
     let entry_point = match runtime.entry_point(method) {
         ExportLookup::Found(entry_point) => entry_point,
         ExportLookup::Missing => {
             let message = format!("the runtime does not export `{method}`");
-            return Ok(CallOutcome::trapped(TrapKind::MissingMethod, message));
+            return not_called(TrapKind::MissingMethod, message);
         }
         ExportLookup::NotAnEntryPoint => {
             let message = format!("`{method}` does not have the signature (i32, i32) -> i64");
-            return Ok(CallOutcome::trapped(TrapKind::MistypedMethod, message));
+            return not_called(TrapKind::MistypedMethod, message);
         }
     };
     let mut store = new_store(runtime, heap);
+    Gauge::prepare(&mut store, &runtime.metering)?;
     let instance = match runtime.instance_pre.instantiate(&mut store) {
         Ok(instance) => instance,
-        Err(error) => return instantiation_failed(&mut store, &error, instances_max),
+        Err(error) => {
+            let outcome = instantiation_failed(&mut store, &error, instances_max)?;
+            return Ok(Called {
+                outcome,
+                fuel: None,
+            });
+        }
     };
-    let function = attach(&mut store, &instance, runtime, entry_point, heap)?;
-    call_entry_point(&mut store, &function, input)
+    let gauge = Gauge::attach(&mut store, &instance, &runtime.metering, limit)?;
+    let ended = run(&mut store, &instance, runtime, entry_point, heap, input);
+    gauge.verdict(&store, limit, ended)
+}
+
+/// Starts the instance, if that is left to us, and calls its entry point.
+fn run(
+    store: &mut Store<HostState>,
+    instance: &Instance,
+    runtime: &Runtime,
+    entry_point: EntryPoint,
+    heap: HeapPages,
+    input: &[u8],
+) -> Result<CallOutcome, CallError> {
+    if let Metering::Guest {
+        start: Some(start), ..
+    } = &runtime.metering
+    {
+        let start = instance
+            .get_module_export(&mut *store, start)
+            .and_then(wasmtime::Extern::into_func)
+            .and_then(|function| function.typed::<(), ()>(&*store).ok());
+        let start = start.ok_or_else(|| CallError::Instantiate {
+            reason: "the start function is missing".to_owned(),
+        })?;
+        if let Err(error) = start.call(&mut *store, ()) {
+            return trap::classify(store, &error).map(CallOutcome::Trapped);
+        }
+    }
+    let function = attach(store, instance, runtime, entry_point, heap)?;
+    call_entry_point(store, &function, input)
 }
 
 fn new_store(runtime: &Runtime, heap: HeapPages) -> Store<HostState> {

@@ -3,8 +3,9 @@
 
 mod call;
 mod fresh;
+mod gauge;
 mod trap;
 
-pub use call::{CallError, CallOutcome};
+pub use call::{CallError, CallOutcome, Called};
 pub(crate) use fresh::call_fresh;
 pub use trap::{Trap, TrapKind};

@@ -37,6 +37,8 @@ pub enum TrapKind {
     OutputOutOfBounds,
     /// The output does not decode as the call's result.
     UndecodableOutput,
+    /// The guest used more fuel than it was given. Whatever else happened, this comes first.
+    OutOfFuel,
     /// Any other trap of the engine.
     Other,
 }
@@ -59,6 +61,14 @@ impl std::fmt::Display for Trap {
 }
 
 impl Trap {
+    /// The name of the outcome in reports and fixtures: `trap` or `out_of_fuel`.
+    pub fn outcome_name(&self) -> &'static str {
+        match self.kind {
+            TrapKind::OutOfFuel => "out_of_fuel",
+            _ => "trap",
+        }
+    }
+
     pub(crate) fn new(kind: TrapKind, message: impl Into<String>) -> Self {
         Self {
             kind,

@@ -10,6 +10,8 @@ use sp_core::H256;
 use sp_version::RuntimeVersion;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
+use crate::fuel::{Check, METER_EXPORT, Meter, START_EXPORT, Schedule, instrument};
+
 use super::{
     Engine, RuntimeBlob, RuntimeError,
     own_memory::{MEMORY_EXPORT, own_memory},
@@ -29,12 +31,28 @@ pub(crate) enum ExportLookup {
     NotAnEntryPoint,
 }
 
+/// Where an instance counts its fuel.
+#[derive(Clone, Copy)]
+pub(crate) enum Metering {
+    /// Nowhere.
+    Off,
+    /// In a memory of its own.
+    Guest {
+        meter: ModuleExport,
+        /// What is to be called before anything else.
+        start: Option<ModuleExport>,
+    },
+    /// In the engine.
+    Engine,
+}
+
 /// Runtime code, compiled and bound to its host functions.
 pub struct Runtime {
     pub(crate) instance_pre: InstancePre<HostState>,
     pub(crate) memory: ModuleExport,
     pub(crate) heap_base: ModuleExport,
     pub(crate) memory_pages_initial: u32,
+    pub(crate) metering: Metering,
     entry_points: BTreeMap<String, Option<EntryPoint>>,
     version: RuntimeVersion,
     code_hash: H256,
@@ -61,7 +79,10 @@ impl Runtime {
         blob: &RuntimeBlob,
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
-        let wasm = own_memory(blob.wasm())?;
+        let mut wasm = own_memory(blob.wasm())?;
+        if engine.meter == Meter::Checked {
+            wasm = instrument(&wasm, &Schedule::default(), Check::Synchronous)?.wasm;
+        }
         let module =
             Module::new(&engine.wasmtime, &wasm).map_err(|error| RuntimeError::Compile {
                 reason: format!("{error:#}"),
@@ -82,6 +103,7 @@ impl Runtime {
             memory,
             heap_base,
             memory_pages_initial,
+            metering: metering(engine.meter, &module),
             version: RuntimeVersion::default(),
             code_hash: blob.code_hash(),
             missing_host_functions,
@@ -120,6 +142,17 @@ impl Runtime {
             Some(None) => ExportLookup::NotAnEntryPoint,
             None => ExportLookup::Missing,
         }
+    }
+}
+
+fn metering(meter: Meter, module: &Module) -> Metering {
+    match (meter, module.get_export_index(METER_EXPORT)) {
+        (Meter::Engine, _) => Metering::Engine,
+        (Meter::Checked, Some(meter)) => Metering::Guest {
+            meter,
+            start: module.get_export_index(START_EXPORT),
+        },
+        _ => Metering::Off,
     }
 }
 

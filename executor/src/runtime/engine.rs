@@ -8,6 +8,7 @@ use thiserror::Error;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::GuestProfile;
+use crate::fuel::Meter;
 
 /// Most bytes a pooled instance may need beside its memory. The largest published runtimes
 /// (14,600 functions) stay below a tenth of it.
@@ -25,6 +26,7 @@ const WARM_SLOTS_MAX: u32 = 4;
 pub(crate) struct EngineConfig {
     pub(crate) profile: GuestProfile,
     pub(crate) canonicalize_nans: bool,
+    pub(crate) meter: Meter,
     pub(crate) wasm_stack_bytes_max: usize,
     pub(crate) instances_max: u32,
     pub(crate) parallel_compilation: bool,
@@ -42,12 +44,16 @@ pub struct EngineError {
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) meter: Meter,
 }
 
 impl Engine {
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
         wasmtime::Engine::new(&wasmtime_config(config))
-            .map(|wasmtime| Self { wasmtime })
+            .map(|wasmtime| Self {
+                wasmtime,
+                meter: config.meter,
+            })
             .map_err(|error| EngineError {
                 reason: format!("{error:#}"),
             })
@@ -55,18 +61,27 @@ impl Engine {
 }
 
 fn wasmtime_config(settings: &EngineConfig) -> Config {
+    // The guest's own, and the meter; a guest was validated to have one before it is instrumented.
+    let memories = if settings.meter == Meter::Checked {
+        2
+    } else {
+        1
+    };
     let mut pool = PoolingAllocationConfig::default();
     pool.max_unused_warm_slots(WARM_SLOTS_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
         .total_tables(settings.instances_max)
-        .total_memories(settings.instances_max)
+        .total_memories(settings.instances_max.saturating_mul(memories))
+        .max_memories_per_module(memories)
         .total_core_instances(settings.instances_max);
 
     let mut config = Config::new();
     settings.profile.configure(&mut config);
     config
+        .wasm_multi_memory(memories > 1)
+        .consume_fuel(settings.meter == Meter::Engine)
         .cranelift_opt_level(OptLevel::SpeedAndSize)
         .cranelift_nan_canonicalization(settings.canonicalize_nans)
         .max_wasm_stack(settings.wasm_stack_bytes_max)

@@ -4,7 +4,7 @@
 use slackwater_host_functions::RegisterError;
 use thiserror::Error;
 
-use crate::instance::CallError;
+use crate::{fuel::InstrumentError, instance::CallError};
 
 /// Why runtime code cannot be loaded.
 #[derive(Debug, Error)]
@@ -68,6 +68,9 @@ pub enum RuntimeError {
         /// Their names, sorted.
         names: Vec<String>,
     },
+    /// The module could not be made to count its fuel.
+    #[error("the runtime cannot be metered: {0}")]
+    Instrument(#[from] InstrumentError),
     /// The module could not be compiled.
     #[error("the runtime does not compile: {reason}")]
     Compile {

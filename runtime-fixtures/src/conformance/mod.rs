@@ -12,7 +12,7 @@ mod refusing;
 
 use codec::Encode;
 use slackwater_executor::{
-    Durability, ExecutionPath, ExecutorConfig, WasmExecutor,
+    Durability, ExecutionPath, ExecutorConfig, Meter, WasmExecutor,
     block::{BuildError, ExecutionError, ExtrinsicReceipt, WriteDifference},
     host_functions::HostFunctions,
     runtime::EngineError,
@@ -44,6 +44,10 @@ impl Configuration {
             Self {
                 name: "compat",
                 executor: ExecutorConfig::compat(),
+            },
+            Self {
+                name: "checked",
+                executor: ExecutorConfig::default().with_meter(Meter::Checked),
             },
         ]
     }

@@ -1,0 +1,144 @@
+//! `slackwater instrument`: the pass that makes a module count, by itself.
+
+use serde::Serialize;
+use slackwater_executor::{
+    RuntimeBlob,
+    fuel::{Check, FunctionStats, Instrumented, Schedule, instrument},
+    runtime::CODE_BYTES_MAX,
+};
+
+use crate::{
+    Verdict,
+    args::{GuestCheck, InstrumentArgs},
+    error::CliError,
+    output::{hex, print_json, say, table, thousands},
+    source::read_file,
+};
+
+/// Functions shown to people: those that grew most.
+const SHOWN: usize = 20;
+
+#[derive(Serialize)]
+struct Report {
+    schedule: String,
+    bytes_before: usize,
+    bytes_after: usize,
+    functions: usize,
+    increments: u64,
+    safepoints: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<Vec<FunctionReport>>,
+}
+
+#[derive(Serialize)]
+struct FunctionReport {
+    /// Position in the code section.
+    index: usize,
+    increments: u32,
+    safepoints: u32,
+    bytes_before: usize,
+    bytes_after: usize,
+}
+
+pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
+    let code = read_file(&args.input)?;
+    let profile = slackwater_executor::GuestProfile::Substrate;
+    let blob =
+        RuntimeBlob::new(&code, CODE_BYTES_MAX, profile).map_err(|source| CliError::Runtime {
+            path: args.input.clone(),
+            source,
+        })?;
+    let schedule = Schedule::default();
+    let check = match args.meter {
+        GuestCheck::Checked => Check::Synchronous,
+        GuestCheck::Counting => Check::None,
+    };
+    let made =
+        instrument(blob.wasm(), &schedule, check).map_err(|source| CliError::Instrument {
+            path: args.input.clone(),
+            source,
+        })?;
+    std::fs::write(&args.output, &made.wasm).map_err(|source| CliError::Write {
+        path: args.output.clone(),
+        source,
+    })?;
+    let report = Report::new(&schedule, blob.wasm().len(), &made, args.stats);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        report.print()?;
+    }
+    Ok(Verdict::Good)
+}
+
+impl Report {
+    fn new(schedule: &Schedule, bytes_before: usize, made: &Instrumented, stats: bool) -> Self {
+        let sum = |count: fn(&FunctionStats) -> u32| {
+            made.functions.iter().map(|f| u64::from(count(f))).sum()
+        };
+        let functions = made.functions.iter().enumerate();
+        let functions = functions.map(|(index, function)| FunctionReport {
+            index,
+            increments: function.increments,
+            safepoints: function.safepoints,
+            bytes_before: function.bytes_before,
+            bytes_after: function.bytes_after,
+        });
+        Self {
+            schedule: hex(schedule.hash()),
+            bytes_before,
+            bytes_after: made.wasm.len(),
+            functions: made.functions.len(),
+            increments: sum(|function| function.increments),
+            safepoints: sum(|function| function.safepoints),
+            stats: stats.then(|| functions.collect()),
+        }
+    }
+
+    fn print(&self) -> Result<(), CliError> {
+        let count = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
+        let mut rows = table(["", "before", "after"]);
+        rows.add_row([
+            "bytes",
+            &thousands(self.bytes_before),
+            &thousands(self.bytes_after),
+        ]);
+        rows.add_row([
+            "functions",
+            &thousands(self.functions),
+            &thousands(self.functions),
+        ]);
+        rows.add_row(["increments", "0", &count(self.increments)]);
+        rows.add_row(["safepoints", "0", &count(self.safepoints)]);
+        say(rows)?;
+        say(format!("schedule {}", self.schedule))?;
+        let Some(stats) = &self.stats else {
+            return Ok(());
+        };
+        let mut largest: Vec<_> = stats.iter().collect();
+        largest.sort_by_key(|function| {
+            std::cmp::Reverse(function.bytes_after.saturating_sub(function.bytes_before))
+        });
+        let head = [
+            "function",
+            "increments",
+            "safepoints",
+            "bytes before",
+            "bytes after",
+        ];
+        let mut rows = table(head);
+        for function in largest.into_iter().take(SHOWN) {
+            rows.add_row([
+                function.index.to_string(),
+                function.increments.to_string(),
+                function.safepoints.to_string(),
+                thousands(function.bytes_before),
+                thousands(function.bytes_after),
+            ]);
+        }
+        say(format!(
+            "\nthe {SHOWN} functions that grew most; --json has all"
+        ))?;
+        say(rows)
+    }
+}

@@ -1,0 +1,170 @@
+//! Fuel of real runtimes: counted like the engine's own, limited to the unit, and without effect on
+//! results.
+
+use slackwater_executor::{
+    CallContext, CallOutcome, ExecutorConfig, Fuel, Meter, TrapKind,
+    block::{BlockBuilder, LeftOut, Offered, state_version_of},
+    call_on_state_limited,
+    state::{Extensions, Head, MemoryState},
+};
+use slackwater_runtime_fixtures::{
+    BlockFixture, ChainSpec, ExpectedCall, expected_calls, guest, real_fixtures_or_skip,
+};
+use slackwater_substrate_path::signed::SignedChain;
+use slackwater_tests::{Executor, executor_with, load_blocks, signed_chain};
+use sp_core::storage::StateVersion;
+
+fn executors() -> [Executor; 2] {
+    [Meter::Checked, Meter::Engine]
+        .map(|meter| executor_with(ExecutorConfig::default().with_meter(meter)))
+}
+
+/// A call's outcome and fuel.
+fn call(
+    executor: &Executor,
+    state: &MemoryState,
+    call: (&str, &[u8]),
+    limit: Option<Fuel>,
+) -> (CallOutcome, Option<Fuel>) {
+    let (method, input) = call;
+    let context = CallContext::Offchain;
+    let extensions = Extensions::new();
+    let called = call_on_state_limited(executor, state, context, method, input, extensions, limit)
+        .unwrap_or_else(|error| panic!("{method}: {error}"));
+    (called.outcome, called.fuel)
+}
+
+#[test]
+fn calls_on_genesis_states_use_what_the_engine_counts() {
+    let Some(fixtures) = real_fixtures_or_skip("calls on genesis states") else {
+        return;
+    };
+    let genesis = fixtures.join("genesis");
+    let calls = expected_calls::load(&genesis.join("expected-calls.jsonl")).expect("loads");
+    let executors = executors();
+    let mut compared = 0;
+    let mut states = std::collections::BTreeMap::new();
+    for expected in &calls {
+        let ExpectedCall {
+            spec,
+            function,
+            param,
+            ..
+        } = expected;
+        let state = states.entry(spec.clone()).or_insert_with(|| {
+            let genesis = ChainSpec::load(&genesis.join(spec)).expect("loads").genesis;
+            let version = state_version_of(&executors[0], &genesis).expect("a runtime");
+            MemoryState::new(genesis, version)
+        });
+        let [ours, engine] = executors
+            .each_ref()
+            .map(|e| call(e, state, (function, param), None));
+        assert_eq!(
+            matches!(ours.0, CallOutcome::Returned(_)),
+            matches!(engine.0, CallOutcome::Returned(_)),
+        );
+        if let CallOutcome::Returned(_) = ours.0 {
+            assert_eq!(ours, engine, "{spec} {function}");
+            compared += 1;
+            // To the unit: what it used is enough, one less is not.
+            let used = ours.1.expect("fuel is counted");
+            let enough = call(&executors[0], state, (function, param), Some(used));
+            assert_eq!(enough, ours, "{spec} {function}");
+            for less in [Fuel(used.0 - 1), Fuel(used.0 / 2), Fuel(0)] {
+                let (outcome, fuel) = call(&executors[0], state, (function, param), Some(less));
+                let CallOutcome::Trapped(trap) = outcome else {
+                    panic!("{spec} {function}: {less} is not enough");
+                };
+                assert_eq!((trap.kind, fuel), (TrapKind::OutOfFuel, Some(less)));
+            }
+        }
+    }
+    assert_eq!(compared, 26);
+}
+
+/// Builds a block of a chain on its parent's state with a limit for each extrinsic.
+fn build(
+    executor: &Executor,
+    fixture: &BlockFixture,
+    extrinsics: &[Vec<u8>],
+    limit: Option<Fuel>,
+) -> (Vec<Offered>, sp_core::H256) {
+    let version = match fixture.state_version {
+        Some(0) => StateVersion::V0,
+        _ => StateVersion::V1,
+    };
+    let state = MemoryState::new(fixture.state.clone(), version);
+    let first = &fixture.blocks[0];
+    let parent = Head {
+        number: first.number - 1,
+        hash: first.parent_hash.into(),
+        state_root: state.state_root(),
+    };
+    let block = slackwater_executor::Block::decode(&first.header_unsealed, vec![]).expect("ok");
+    let digest = block.header.digest.logs;
+    let extensions = Extensions::new();
+    let mut builder =
+        BlockBuilder::new(executor, &state, &parent, digest, extensions).expect("begins");
+    if let Some(limit) = limit {
+        builder = builder.with_extrinsic_limit(limit);
+    }
+    let offered = extrinsics
+        .iter()
+        .map(|extrinsic| builder.push(extrinsic).expect("goes on"));
+    let offered = offered.collect();
+    (offered, builder.finish().expect("ends").changes.state_root)
+}
+
+/// Signed extrinsics that use more than they may are rolled back and left out, the block goes on,
+/// and its root is that of the block built without them.
+#[test]
+fn a_signed_extrinsic_over_its_limit_leaves_no_trace() {
+    let Some(fixture) = signed_chain(SignedChain::NodeTemplate) else {
+        return;
+    };
+    let [checked, _] = executors();
+    let unmetered = executor_with(ExecutorConfig::default());
+    // The inherent of block 1, and the first funding transfer of block 2, valid there too.
+    let inherent = fixture.blocks[0].body[0].clone();
+    let transfer = fixture.blocks[1].body[1].clone();
+    let offers = [inherent.clone(), transfer];
+    let (all, with) = build(&checked, &fixture, &offers, None);
+    assert!(
+        all.iter().all(|o| matches!(o, Offered::Included { .. })),
+        "{all:?}"
+    );
+    // The inherent needs far less than a signed transfer.
+    let limit = Fuel(150_000);
+    let (some, root) = build(&checked, &fixture, &offers, Some(limit));
+    assert!(matches!(some[0], Offered::Included { .. }), "{some:?}");
+    let Offered::LeftOut(LeftOut::Trapped(trap)) = &some[1] else {
+        panic!("{some:?}");
+    };
+    assert_eq!(trap.kind, TrapKind::OutOfFuel);
+    assert_eq!(some[1].name(), "out_of_fuel");
+    let (_, without) = build(&unmetered, &fixture, &[inherent], None);
+    assert_eq!(root, without);
+    assert_ne!(root, with);
+}
+
+/// What never ends by itself, ends.
+#[test]
+fn an_endless_loop_of_our_guest_is_out_of_fuel() {
+    let fixture = load_blocks(&guest::fixture_chain_path());
+    let [checked, _] = executors();
+    let sender = guest::Sender {
+        who: guest_sudo(&fixture),
+        nonce: 0,
+        tip: 0,
+    };
+    let endless = guest::GuestExtrinsic::Trusted(sender, guest::GuestCall::EndlessLoop).encoded();
+    let (offered, _) = build(&checked, &fixture, &[endless], Some(Fuel(10_000_000)));
+    assert_eq!(offered[0].name(), "out_of_fuel", "{offered:?}");
+}
+
+fn guest_sudo(fixture: &BlockFixture) -> guest::Account {
+    let sudo = fixture.state.top.get(guest::SUDO_KEY);
+    sudo.map_or([0; 32], |sudo| {
+        sudo.as_slice().try_into().expect("an account")
+    })
+}
