@@ -219,8 +219,11 @@ pub(crate) enum VersionError {
 impl From<RuntimeError> for VersionError {
     fn from(error: RuntimeError) -> Self {
         match error {
-            // The code had been validated, so that it does not compile is not its fault.
-            RuntimeError::Compile { .. } => Self::Machine(error.into()),
+            // The code had been validated, so that it does not compile is not its fault; nor is it
+            // that this machine meters and another does not.
+            RuntimeError::Compile { .. } | RuntimeError::Instrument(_) => {
+                Self::Machine(error.into())
+            }
             error => Self::Code(error.to_string()),
         }
     }

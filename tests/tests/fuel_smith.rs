@@ -1,0 +1,231 @@
+//! Random modules count what the engine counts, and compute the same: a seeded slice here, as many as
+//! `SLACKWATER_SMITH_MODULES` says on demand.
+
+use arbitrary::Unstructured;
+use slackwater_executor::fuel::{COUNTER_OFFSET, Check, METER_EXPORT, Schedule, instrument};
+use wasm_smith::Config as SmithConfig;
+use wasmtime::{
+    Config, Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
+};
+
+const MODULES: usize = 400;
+/// What functions are called with.
+const ARGUMENTS: [i32; 4] = [0, 1, -1, 1_000_003];
+const PLENTY: u64 = 1 << 40;
+/// Iterations and calls a random module makes before it traps.
+const PATIENCE: u32 = 20_000;
+
+/// Random bytes of a number, the same everywhere.
+fn bytes(number: usize) -> Vec<u8> {
+    let number = u64::try_from(number).expect("64 bits");
+    let length = 32 << (number % 6);
+    let blocks = (0..length).map(|block: u64| {
+        let mut seed = number.to_le_bytes().to_vec();
+        seed.extend(block.to_le_bytes());
+        sp_crypto_hashing::blake2_256(&seed)
+    });
+    blocks.flatten().collect()
+}
+
+/// A random module that ends.
+fn module(number: usize) -> Option<Vec<u8>> {
+    let bytes = bytes(number);
+    let mut random = Unstructured::new(&bytes);
+    let config = SmithConfig {
+        allow_start_export: false,
+        bulk_memory_enabled: true,
+        reference_types_enabled: true,
+        simd_enabled: number.is_multiple_of(4),
+        relaxed_simd_enabled: false,
+        exceptions_enabled: false,
+        gc_enabled: false,
+        memory64_enabled: false,
+        tail_call_enabled: false,
+        threads_enabled: false,
+        custom_page_sizes_enabled: false,
+        wide_arithmetic_enabled: false,
+        extended_const_enabled: false,
+        max_imports: 0,
+        max_memories: 1,
+        max_memory32_bytes: 1 << 20,
+        max_table_elements: 1_000,
+        min_funcs: 1,
+        min_exports: 4,
+        max_exports: 20,
+        disallow_traps: !number.is_multiple_of(3),
+        canonicalize_nans: false,
+        ..SmithConfig::default()
+    };
+    let mut module = wasm_smith::Module::new(config, &mut random).ok()?;
+    module.ensure_termination(PATIENCE).ok()?;
+    Some(module.to_bytes())
+}
+
+struct Side {
+    store: Store<StoreLimits>,
+    instance: Instance,
+    metered: bool,
+}
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Returned(Vec<String>),
+    Trapped(Option<Trap>),
+}
+
+fn engine(metered: bool) -> Engine {
+    let mut config = Config::new();
+    config
+        .consume_fuel(!metered)
+        .wasm_multi_memory(metered)
+        .cranelift_nan_canonicalization(true);
+    Engine::new(&config).expect("an engine")
+}
+
+impl Side {
+    fn new(engine: &Engine, wasm: &[u8], metered: bool) -> Option<Self> {
+        let module = Module::new(engine, wasm).ok()?;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(4 << 20)
+            .table_elements(10_000);
+        let mut store = Store::new(engine, limits.build());
+        store.limiter(|limits| limits);
+        if !metered {
+            store.set_fuel(PLENTY).expect("fuel is on");
+        }
+        let instance = Instance::new(&mut store, &module, &[]).ok()?;
+        Some(Self {
+            store,
+            instance,
+            metered,
+        })
+    }
+
+    fn call(&mut self, name: &str, argument: i32) -> Option<(Outcome, u64)> {
+        let before = self.used();
+        let function = self.instance.get_func(&mut self.store, name)?;
+        let ty = function.ty(&self.store);
+        let arguments = ty.params().map(|ty| match ty {
+            ValType::I32 => Some(Val::I32(argument)),
+            ValType::I64 => Some(Val::I64(argument.into())),
+            ValType::F32 => Some(Val::F32(f32::from(argument.to_le_bytes()[0]).to_bits())),
+            ValType::F64 => Some(Val::F64(f64::from(argument).to_bits())),
+            other => other.default_value(),
+        });
+        let arguments: Option<Vec<Val>> = arguments.collect();
+        let mut results = vec![Val::I32(0); ty.results().len()];
+        let ended = function.call(&mut self.store, &arguments?, &mut results);
+        let outcome = match ended {
+            Ok(()) => Outcome::Returned(results.iter().map(shown).collect()),
+            Err(error) => Outcome::Trapped(error.downcast_ref().copied()),
+        };
+        Some((outcome, self.used() - before))
+    }
+
+    fn used(&mut self) -> u64 {
+        if !self.metered {
+            return PLENTY - self.store.get_fuel().expect("fuel is on");
+        }
+        let meter = self
+            .instance
+            .get_memory(&mut self.store, METER_EXPORT)
+            .expect("a meter");
+        let mut word = [0; 8];
+        let offset = usize::try_from(COUNTER_OFFSET).expect("small");
+        meter
+            .read(&self.store, offset, &mut word)
+            .expect("readable");
+        u64::from_le_bytes(word)
+    }
+}
+
+/// A value, comparable across stores.
+fn shown(value: &Val) -> String {
+    match value {
+        Val::FuncRef(reference) => format!("function {}", reference.is_some()),
+        Val::ExternRef(reference) => format!("extern {}", reference.is_some()),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What the random modules did.
+#[derive(Debug, Default)]
+struct Tally {
+    modules: usize,
+    skipped: usize,
+    returned: usize,
+    trapped: usize,
+    overflowed: usize,
+    /// Modules by the digits of the fuel of their dearest call that returned.
+    by_magnitude: [usize; 9],
+}
+
+/// Runs a module both ways.
+fn compare(number: usize, engines: &[Engine; 3], tally: &mut Tally) {
+    let Some(wasm) = module(number) else {
+        tally.skipped += 1;
+        return;
+    };
+    let make = |check| {
+        instrument(&wasm, &Schedule::default(), check)
+            .expect("instruments")
+            .wasm
+    };
+    let sides = [
+        Side::new(&engines[0], &wasm, false),
+        Side::new(&engines[1], &make(Check::None), true),
+        Side::new(&engines[2], &make(Check::Synchronous), true),
+    ];
+    let [Some(mut plain), Some(mut counting), Some(mut checked)] = sides else {
+        tally.skipped += 1;
+        return;
+    };
+    tally.modules += 1;
+    let exports = plain.instance.exports(&mut plain.store);
+    let names: Vec<_> = exports.map(|export| export.name().to_owned()).collect();
+    let mut dearest = 0;
+    let calls = names
+        .iter()
+        .flat_map(|name| ARGUMENTS.map(|argument| (name, argument)));
+    for (name, argument) in calls {
+        let Some((one, fuel)) = plain.call(name, argument) else {
+            continue;
+        };
+        let two = counting.call(name, argument).expect("the same exports");
+        let three = checked.call(name, argument).expect("the same exports");
+        let overflow = Outcome::Trapped(Some(Trap::StackOverflow));
+        if [&one, &two.0, &three.0].contains(&&overflow) {
+            // How deep the native stack goes depends on the frames, which counting makes larger.
+            tally.overflowed += 1;
+            break;
+        }
+        assert_eq!(two, three, "module {number}, {name}");
+        assert_eq!(one, two.0, "module {number}, {name}");
+        match one {
+            Outcome::Returned(_) => {
+                assert_eq!(fuel, two.1, "module {number}, {name}");
+                dearest = dearest.max(fuel);
+                tally.returned += 1;
+            }
+            // Both forget what was used since their last flush, but do not flush at the same places.
+            Outcome::Trapped(_) => tally.trapped += 1,
+        }
+    }
+    let magnitude = dearest.max(1).ilog10() as usize;
+    tally.by_magnitude[magnitude.min(8)] += 1;
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "the histogram is for the eyes")]
+fn random_modules_count_and_compute_the_same() {
+    let asked = std::env::var("SLACKWATER_SMITH_MODULES").ok();
+    let modules = asked.map_or(MODULES, |count| count.parse().expect("a number"));
+    let engines = [engine(false), engine(true), engine(true)];
+    let mut tally = Tally::default();
+    for number in 0..modules {
+        compare(number, &engines, &mut tally);
+    }
+    eprintln!("{tally:?}");
+    assert!(tally.modules * 2 >= modules, "{tally:?}");
+    assert!(tally.returned >= modules, "{tally:?}");
+}
