@@ -1,8 +1,10 @@
 //! Random modules count what the engine counts, and compute the same: a seeded slice here, as many as
-//! `SLACKWATER_SMITH_MODULES` says on demand.
+//! `SLACKWATER_RANDOM_MODULES` says on demand. They are those of a general generator, which use
+//! everything there is but do little, and our own, which run long through loops and calls.
 
 use arbitrary::Unstructured;
 use slackwater_executor::fuel::{COUNTER_OFFSET, Check, METER_EXPORT, Schedule, instrument};
+use slackwater_tests::random_loops::looping_module;
 use wasm_smith::Config as SmithConfig;
 use wasmtime::{
     Config, Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
@@ -11,7 +13,8 @@ use wasmtime::{
 const MODULES: usize = 400;
 /// What functions are called with.
 const ARGUMENTS: [i32; 4] = [0, 1, -1, 1_000_003];
-const PLENTY: u64 = 1 << 40;
+/// More than a module may use here; one that would is skipped.
+const PLENTY: u64 = 30_000_000;
 /// Iterations and calls a random module makes before it traps.
 const PATIENCE: u32 = 20_000;
 
@@ -27,8 +30,8 @@ fn bytes(number: usize) -> Vec<u8> {
     blocks.flatten().collect()
 }
 
-/// A random module that ends.
-fn module(number: usize) -> Option<Vec<u8>> {
+/// A random module of a general generator, that ends.
+fn smith_module(number: usize) -> Option<Vec<u8>> {
     let bytes = bytes(number);
     let mut random = Unstructured::new(&bytes);
     let config = SmithConfig {
@@ -156,23 +159,20 @@ struct Tally {
     returned: usize,
     trapped: usize,
     overflowed: usize,
+    too_long: usize,
     /// Modules by the digits of the fuel of their dearest call that returned.
     by_magnitude: [usize; 9],
 }
 
 /// Runs a module both ways.
-fn compare(number: usize, engines: &[Engine; 3], tally: &mut Tally) {
-    let Some(wasm) = module(number) else {
-        tally.skipped += 1;
-        return;
-    };
+fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally) {
     let make = |check| {
-        instrument(&wasm, &Schedule::default(), check)
+        instrument(wasm, &Schedule::default(), check)
             .expect("instruments")
             .wasm
     };
     let sides = [
-        Side::new(&engines[0], &wasm, false),
+        Side::new(&engines[0], wasm, false),
         Side::new(&engines[1], &make(Check::None), true),
         Side::new(&engines[2], &make(Check::Synchronous), true),
     ];
@@ -191,6 +191,10 @@ fn compare(number: usize, engines: &[Engine; 3], tally: &mut Tally) {
         let Some((one, fuel)) = plain.call(name, argument) else {
             continue;
         };
+        if one == Outcome::Trapped(Some(Trap::OutOfFuel)) {
+            tally.too_long += 1;
+            break;
+        }
         let two = counting.call(name, argument).expect("the same exports");
         let three = checked.call(name, argument).expect("the same exports");
         let overflow = Outcome::Trapped(Some(Trap::StackOverflow));
@@ -215,17 +219,39 @@ fn compare(number: usize, engines: &[Engine; 3], tally: &mut Tally) {
     tally.by_magnitude[magnitude.min(8)] += 1;
 }
 
-#[test]
+/// Runs as many modules as asked for. The histogram is for the eyes.
 #[expect(clippy::print_stderr, reason = "the histogram is for the eyes")]
-fn random_modules_count_and_compute_the_same() {
-    let asked = std::env::var("SLACKWATER_SMITH_MODULES").ok();
+fn run(make: impl Fn(usize) -> Option<Vec<u8>>) -> Tally {
+    let asked = std::env::var("SLACKWATER_RANDOM_MODULES").ok();
     let modules = asked.map_or(MODULES, |count| count.parse().expect("a number"));
     let engines = [engine(false), engine(true), engine(true)];
     let mut tally = Tally::default();
     for number in 0..modules {
-        compare(number, &engines, &mut tally);
+        match make(number) {
+            Some(wasm) => compare(number, &wasm, &engines, &mut tally),
+            None => tally.skipped += 1,
+        }
     }
     eprintln!("{tally:?}");
-    assert!(tally.modules * 2 >= modules, "{tally:?}");
+    assert!(tally.modules * 10 >= modules * 9, "{tally:?}");
     assert!(tally.returned >= modules, "{tally:?}");
+    tally
+}
+
+#[test]
+fn modules_of_a_general_generator_count_and_compute_the_same() {
+    run(smith_module);
+}
+
+#[test]
+fn modules_that_run_long_count_and_compute_the_same() {
+    let tally = run(|number| {
+        let text = looping_module(u64::try_from(number).expect("64 bits"));
+        Some(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    });
+    let long: usize = tally.by_magnitude[4..].iter().sum();
+    assert!(
+        long * 10 >= tally.modules * 3,
+        "too few run long: {tally:?}"
+    );
 }
