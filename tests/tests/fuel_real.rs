@@ -1,6 +1,8 @@
 //! Fuel of real runtimes: counted like the engine's own, limited to the unit, and without effect on
 //! results.
 
+use std::path::PathBuf;
+
 use slackwater_executor::{
     CallContext, CallOutcome, ExecutorConfig, Fuel, Meter, TrapKind,
     block::{BlockBuilder, LeftOut, Offered, state_version_of},
@@ -11,8 +13,8 @@ use slackwater_runtime_fixtures::{
     BlockFixture, ChainSpec, ExpectedCall, expected_calls, guest, real_fixtures_or_skip,
 };
 use slackwater_substrate_path::signed::SignedChain;
-use slackwater_tests::{Executor, executor_with, load_blocks, signed_chain};
-use sp_core::storage::StateVersion;
+use slackwater_tests::{Executor, crate_file_or_skip, executor_with, load_blocks, signed_chain};
+use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
 fn executors() -> [Executor; 2] {
     [Meter::Checked, Meter::Engine]
@@ -36,50 +38,103 @@ fn call(
 
 #[test]
 fn calls_on_genesis_states_use_what_the_engine_counts() {
-    let Some(fixtures) = real_fixtures_or_skip("calls on genesis states") else {
+    let file = "expected-calls.jsonl";
+    let find = |spec: &str| Some(real_fixtures_or_skip(spec)?.join("genesis").join(spec));
+    assert_eq!(
+        compare_calls(file, find),
+        real_fixtures_or_skip(file).map(|_| 26)
+    );
+}
+
+#[test]
+fn calls_on_relay_chains_use_what_the_engine_counts() {
+    let file = "expected-calls-crate-polkadot-service-31.jsonl";
+    let find = |spec: &str| {
+        crate_file_or_skip("polkadot-service", "31.0.0", &format!("chain-specs/{spec}"))
+    };
+    assert_eq!(
+        compare_calls(file, find),
+        real_fixtures_or_skip(file).map(|_| 44)
+    );
+}
+
+/// Compares the calls of a file; returns how many returned.
+fn compare_calls(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<usize> {
+    let path = real_fixtures_or_skip(file)?.join("genesis").join(file);
+    let executors = executors();
+    let mut states = std::collections::BTreeMap::new();
+    let mut compared = 0;
+    for expected in expected_calls::load(&path).expect("loads") {
+        let spec = expected.spec.clone();
+        if !states.contains_key(&spec) {
+            let genesis = ChainSpec::load(&find(&spec)?).expect("loads").genesis;
+            let version = state_version_of(&executors[0], &genesis).expect("a runtime");
+            // One chain's state at a time is enough memory.
+            states.clear();
+            states.insert(spec.clone(), MemoryState::new(genesis, version));
+        }
+        compared += usize::from(compare_call(&executors, &states[&spec], &expected));
+    }
+    Some(compared)
+}
+
+/// Whether a call returns; then it must use what the engine counts, and be limited to the unit.
+fn compare_call(executors: &[Executor; 2], state: &MemoryState, expected: &ExpectedCall) -> bool {
+    let ExpectedCall {
+        spec,
+        function,
+        param,
+        ..
+    } = expected;
+    let [ours, engine] = executors
+        .each_ref()
+        .map(|executor| call(executor, state, (function, param), None));
+    let returns = matches!(ours.0, CallOutcome::Returned(_));
+    assert_eq!(returns, matches!(engine.0, CallOutcome::Returned(_)));
+    if !returns {
+        return false;
+    }
+    assert_eq!(ours, engine, "{spec} {function}");
+    // To the unit: what it used is enough, one less is not.
+    let limited = |limit| call(&executors[0], state, (function, param), Some(limit));
+    let used = ours.1.expect("fuel is counted");
+    assert_eq!(limited(used), ours, "{spec} {function}");
+    for less in [Fuel(used.0 - 1), Fuel(used.0 / 2), Fuel(0)] {
+        let (outcome, fuel) = limited(less);
+        let CallOutcome::Trapped(trap) = outcome else {
+            panic!("{spec} {function}: {less} is not enough");
+        };
+        assert_eq!((trap.kind, fuel), (TrapKind::OutOfFuel, Some(less)));
+    }
+    true
+}
+
+/// The calls that executors are compared by, on the runtime they are compared on.
+#[test]
+fn calls_of_the_published_benchmark_use_what_the_engine_counts() {
+    let file = "benches/kusama_runtime.wasm";
+    let Some(path) = crate_file_or_skip("sc-executor", "0.51.0", file) else {
         return;
     };
-    let genesis = fixtures.join("genesis");
-    let calls = expected_calls::load(&genesis.join("expected-calls.jsonl")).expect("loads");
+    let storage = Storage {
+        top: [(CODE.to_vec(), std::fs::read(path).expect("readable"))].into(),
+        ..Storage::default()
+    };
+    let state = MemoryState::new(storage, StateVersion::V1);
     let executors = executors();
-    let mut compared = 0;
-    let mut states = std::collections::BTreeMap::new();
-    for expected in &calls {
-        let ExpectedCall {
-            spec,
-            function,
-            param,
-            ..
-        } = expected;
-        let state = states.entry(spec.clone()).or_insert_with(|| {
-            let genesis = ChainSpec::load(&genesis.join(spec)).expect("loads").genesis;
-            let version = state_version_of(&executors[0], &genesis).expect("a runtime");
-            MemoryState::new(genesis, version)
-        });
+    for (method, input) in [
+        ("test_empty_return", [0].as_slice()),
+        ("test_dirty_plenty_memory", &[0, 0, 0, 0, 16, 0, 0, 0]),
+        ("test_dirty_plenty_memory", &[0, 0, 16, 0, 1, 0, 0, 0]),
+        ("Core_version", &[]),
+        ("Metadata_metadata", &[]),
+    ] {
         let [ours, engine] = executors
             .each_ref()
-            .map(|e| call(e, state, (function, param), None));
-        assert_eq!(
-            matches!(ours.0, CallOutcome::Returned(_)),
-            matches!(engine.0, CallOutcome::Returned(_)),
-        );
-        if let CallOutcome::Returned(_) = ours.0 {
-            assert_eq!(ours, engine, "{spec} {function}");
-            compared += 1;
-            // To the unit: what it used is enough, one less is not.
-            let used = ours.1.expect("fuel is counted");
-            let enough = call(&executors[0], state, (function, param), Some(used));
-            assert_eq!(enough, ours, "{spec} {function}");
-            for less in [Fuel(used.0 - 1), Fuel(used.0 / 2), Fuel(0)] {
-                let (outcome, fuel) = call(&executors[0], state, (function, param), Some(less));
-                let CallOutcome::Trapped(trap) = outcome else {
-                    panic!("{spec} {function}: {less} is not enough");
-                };
-                assert_eq!((trap.kind, fuel), (TrapKind::OutOfFuel, Some(less)));
-            }
-        }
+            .map(|executor| call(executor, &state, (method, input), None));
+        assert!(matches!(ours.0, CallOutcome::Returned(_)), "{method}");
+        assert_eq!(ours, engine, "{method}");
     }
-    assert_eq!(compared, 26);
 }
 
 /// Builds a block of a chain on its parent's state with a limit for each extrinsic.
