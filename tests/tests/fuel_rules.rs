@@ -209,6 +209,21 @@ fn modules_that_could_touch_the_meter_are_refused() {
     assert_eq!(two, InstrumentError::Memories { memories: 2 });
     let imported = refused(r#"(module (import "m" "m" (memory 1)) (memory 1))"#);
     assert_eq!(imported, InstrumentError::Memories { memories: 2 });
+    // Control flow that the pass does not know would go uncounted.
+    for (body, expected) in [
+        ("(func $f (return_call $f))", "tail_call"),
+        ("(func (block (try_table (catch_all 0))))", "exceptions"),
+        (
+            "(type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))",
+            "function_references",
+        ),
+    ] {
+        let found = refused(&format!("(module {body})"));
+        let InstrumentError::Feature { proposal, .. } = found else {
+            panic!("{body}: {found:?}");
+        };
+        assert_eq!(proposal, expected);
+    }
     // What is instrumented already is refused by its meter's name.
     let wasm = wat::parse_str(r#"(module (memory 1))"#).expect("wat");
     let once = instrument(&wasm, &Schedule::default(), Check::None).expect("instruments");

@@ -7,8 +7,8 @@
 //! call. Each flush stores a changing value, so it is also the *safepoint*: where the page is
 //! protected, the next flush faults.
 //!
-//! Invariants: a guest that may name one memory cannot name the meter; no index of the guest
-//! changes; the result is a pure function of module, schedule and [`Check`]; at a flush the counter
+//! Invariants: a guest that may name one memory cannot name the meter; an operator whose control flow
+//! is not known here is refused, not passed over; no index of the guest changes; the result is a pure function of module, schedule and [`Check`]; at a flush the counter
 //! is what the operators executed so far cost, at any other place it exceeds that by at most what is
 //! left of the block.
 
@@ -21,7 +21,7 @@ use wasm_encoder::{
 };
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, TypeRef};
 
-use super::Schedule;
+use super::{Schedule, schedule::proposal};
 
 /// The name under which the meter is exported; a guest may not use it.
 pub const METER_EXPORT: &str = "slackwater.meter";
@@ -36,6 +36,16 @@ pub const COUNTER_OFFSET: u64 = 0;
 pub const HEADROOM_OFFSET: u64 = 8;
 /// The largest limit, 2^63 - 1.
 pub const FUEL_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Proposals whose operators can be metered: those of the widest profile.
+const PROPOSALS: [&str; 6] = [
+    "mvp",
+    "sign_extension",
+    "saturating_float_to_int",
+    "bulk_memory",
+    "reference_types",
+    "simd",
+];
 
 /// Who notices an overrun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +80,14 @@ pub enum InstrumentError {
     Memories {
         /// Number of memories.
         memories: u32,
+    },
+    /// The module uses an operator whose control flow this version does not know.
+    #[error("an operator of the proposal `{proposal}`, at byte {offset}, cannot be metered")]
+    Feature {
+        /// The proposal, as `wasmparser` names it.
+        proposal: &'static str,
+        /// Position in the module.
+        offset: usize,
     },
     /// A part cannot be encoded again.
     #[error("the module cannot be encoded again: {reason}")]
@@ -354,6 +372,13 @@ impl<'a> Body<'a> {
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
+            let proposal = proposal(&operator);
+            if !PROPOSALS.contains(&proposal) {
+                return Err(InstrumentError::Feature {
+                    proposal,
+                    offset: at,
+                });
+            }
             let next = reader.original_position();
             edits.operator(&operator, schedule.operator(&operator), at, next);
         }

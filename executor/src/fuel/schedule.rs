@@ -23,6 +23,14 @@ macro_rules! define_operators {
         /// The name of each operator, in the order of the numbers.
         const OPERATORS: &[&str] = &[$(stringify!($operator),)*];
 
+        /// The proposal that brought an operator, as `wasmparser` names it.
+        pub(super) fn proposal(operator: &Operator<'_>) -> &'static str {
+            match operator {
+                $(Operator::$operator { .. } => stringify!($proposal),)*
+                _ => "unknown",
+            }
+        }
+
         fn number(operator: &Operator<'_>) -> Option<Number> {
             match operator {
                 $(Operator::$operator { .. } => Some(Number::$operator),)*
