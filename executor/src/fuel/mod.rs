@@ -6,10 +6,12 @@
 //! |---|---|
 //! | `meter` | who counts |
 //! | `schedule` | prices, as data |
+//! | `placement` | where a function charges and publishes |
 //! | `instrument` | wasm to wasm: a module that counts |
 
 mod instrument;
 mod meter;
+mod placement;
 mod schedule;
 
 pub use instrument::{
