@@ -24,7 +24,7 @@ pub(super) struct Edits {
     done: Vec<Edit>,
     /// The edit at the start of the present block; its charge grows with the block.
     block: Edit,
-    /// Open blocks: whether a branch to it leaves the function.
+    /// Number of open blocks, the function itself among them.
     depth: u32,
 }
 
