@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use slackwater_executor::block::{Cause, Divergence, Step, Value};
+use slackwater_runtime_fixtures::BlockFixture;
 use sp_core::H256;
 
 use crate::{
@@ -39,12 +40,16 @@ enum ValueReport {
 }
 
 impl DivergenceReport {
-    pub(crate) fn new(divergence: &Divergence, expected: Option<H256>) -> Self {
+    /// `fixture` states the root that the block should have.
+    pub(crate) fn new(divergence: &Divergence, fixture: &BlockFixture) -> Self {
+        let mut stated = fixture.blocks.iter();
+        let stated = stated.find(|block| block.number == divergence.block);
+        let stated = stated.map(|block| H256(block.state_root));
         // Which root the parent state should have is known only where the fixture states it.
         let expected = match &divergence.cause {
             Cause::StateRoot { expected, .. } => Some(*expected),
             _ if divergence.step == Step::ParentState => None,
-            _ => expected,
+            _ => stated,
         };
         Self {
             block: divergence.block,

@@ -14,7 +14,6 @@ use slackwater_runtime_fixtures::{
     import::{assemble, in_order, note_writes},
     raw_blocks::read_blocks,
 };
-use sp_core::H256;
 
 use crate::{
     Verdict,
@@ -73,13 +72,10 @@ fn import(args: &FixtureImportArgs) -> Result<Verdict, CliError> {
         let Some(divergence) = error.divergence() else {
             return Err(error.into());
         };
-        let mut stated = fixture.blocks.iter();
-        let stated = stated.find(|block| block.number == divergence.block);
-        let expected = stated.map(|block| H256(block.state_root));
         report.ok = false;
         let first = fixture.blocks.first();
         report.diverges_at_first = first.is_some_and(|first| first.number == divergence.block);
-        report.divergence = Some(DivergenceReport::new(divergence, expected));
+        report.divergence = Some(DivergenceReport::new(divergence, &fixture));
     } else {
         fixture.save(&args.out)?;
         report.files = [args.out.clone(), changes_path(&args.out)]

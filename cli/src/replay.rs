@@ -11,7 +11,6 @@ use slackwater_executor::{
     Database, Durability, WasmExecutor, host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
-use sp_core::H256;
 
 use crate::{
     Verdict,
@@ -212,10 +211,6 @@ impl FixtureReport {
             return self.break_off(error);
         };
         self.ok = false;
-        let block = fixture
-            .blocks
-            .iter()
-            .find(|block| block.number == divergence.block);
         let outcomes = (0..).zip(divergence.outcomes.iter());
         self.blocks.push(BlockReport {
             number: divergence.block,
@@ -229,8 +224,7 @@ impl FixtureReport {
                 .collect(),
             body_len: 0,
         });
-        let expected = block.map(|block| H256(block.state_root));
-        self.divergence = Some(DivergenceReport::new(divergence, expected));
+        self.divergence = Some(DivergenceReport::new(divergence, fixture));
     }
 
     /// What is to be said of the whole.
