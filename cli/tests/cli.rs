@@ -1,34 +1,15 @@
 //! The program as scripts see it: exit codes and JSON.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+mod common;
 
+use std::{path::PathBuf, process::Command};
+
+use common::{json, slackwater, text};
 use serde_json::{Value, json};
 use slackwater_runtime_fixtures::{
     BlockFixture,
     guest::{GUEST_WASM, fixture_chain_path},
 };
-
-fn slackwater(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_slackwater"))
-        .args(args)
-        .output()
-        .expect("the program runs")
-}
-
-/// Runs with `--json` and returns the exit code and the document.
-fn json(args: &[&str]) -> (i32, Value) {
-    let output = slackwater(&[args, &["--json"]].concat());
-    let text = String::from_utf8(output.stdout).expect("text");
-    let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    (output.status.code().expect("it ended by itself"), document)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
 
 /// The first blocks of the guest's chain, changed by `change`, as a file.
 fn fixture(change: impl FnOnce(&mut BlockFixture)) -> (PathBuf, tempfile::TempDir) {

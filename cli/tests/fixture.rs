@@ -1,33 +1,17 @@
 //! `slackwater fixture` as scripts see it.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod common;
+
+use std::path::{Path, PathBuf};
 
 use codec::{Compact, Encode};
+use common::text;
 use serde_json::{Map, Value, json};
 use slackwater_executor::Block;
 use slackwater_runtime_fixtures::{
     BlockFixture, FixtureBlock, block_fixture::changes_path, guest::fixture_chain_path,
     hexadecimal::encode, real_fixtures_or_skip,
 };
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
-}
-
-/// Runs with `--json` and returns the exit code and the document.
-fn slackwater(args: &[&str]) -> (i32, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_slackwater"))
-        .args(args)
-        .arg("--json")
-        .output()
-        .expect("the program runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    (output.status.code().expect("it ended by itself"), document)
-}
 
 /// A raw chain spec with the state before a fixture's blocks.
 fn write_spec(folder: &Path, fixture: &BlockFixture) -> PathBuf {
@@ -98,7 +82,7 @@ fn imported_real_blocks_write_what_another_executor_says() {
     std::fs::write(&early, answers.join("\n")).expect("writes");
     let files = [write("late.hex", late), early];
     let out = folder.path().join("made.json");
-    let (code, report) = slackwater(&[
+    let (code, report) = common::json(&[
         "fixture",
         "import",
         "--spec",
@@ -117,7 +101,7 @@ fn imported_real_blocks_write_what_another_executor_says() {
     assert_eq!(made.blocks, fixture.blocks);
     let bytes = |path: &Path| std::fs::read(changes_path(path)).expect("reads");
     assert!(bytes(&out) == bytes(&original));
-    let (code, report) = slackwater(&["fixture", "check", text(&out)]);
+    let (code, report) = common::json(&["fixture", "check", text(&out)]);
     assert_eq!(code, 0, "{report}");
     let runs = report["fixtures"][0]["runs"].as_array().expect("a list");
     assert!(runs.len() >= 4);
@@ -139,7 +123,7 @@ fn import(folder: &Path, spec: &Path, lines: &[String]) -> (i32, Value, PathBuf)
     let out = folder.join("out.json");
     let (spec, out_text) = (text(spec), text(&out));
     let args = ["fixture", "import", "--spec", spec, "--out", out_text];
-    let (code, report) = slackwater(&[&args[..], &[text(&blocks)]].concat());
+    let (code, report) = common::json(&[&args[..], &[text(&blocks)]].concat());
     (code, report, out)
 }
 
@@ -200,7 +184,7 @@ fn no_input_is_written_over() {
             out,
             text(&blocks),
         ];
-        let (code, report) = slackwater(&args);
+        let (code, report) = common::json(&args);
         let error = report["error"].as_str().expect("an error");
         assert!(
             code == 2 && error.contains("would be written over"),
@@ -222,7 +206,7 @@ fn check_finds_what_a_fixture_states_wrongly() {
     let error = blocks.flatten().find_map(|offer| offer.error.as_mut());
     error.expect("an error").push(1);
     fixture.save(&path).expect("saves");
-    let (code, report) = slackwater(&["fixture", "check", text(&path)]);
+    let (code, report) = common::json(&["fixture", "check", text(&path)]);
     assert_eq!(code, 1, "{report}");
     let difference = report["fixtures"][0]["difference"].as_str().expect("text");
     assert!(
@@ -232,7 +216,7 @@ fn check_finds_what_a_fixture_states_wrongly() {
     std::fs::write(&path, "{").expect("writes");
     // What is broken hides nothing of the others.
     let good = fixture_chain_path();
-    let (code, report) = slackwater(&["fixture", "check", text(&path), text(&good)]);
+    let (code, report) = common::json(&["fixture", "check", text(&path), text(&good)]);
     assert_eq!(code, 2, "{report}");
     assert!(report["fixtures"][0]["error"].is_string(), "{report}");
     assert_eq!(report["fixtures"][1]["ok"], true, "{report}");

@@ -1,31 +1,20 @@
 //! Fuel on the command line.
 
-use std::process::Command;
+mod common;
 
-use serde_json::{Value, json};
+use common::text;
+use serde_json::json;
 use slackwater_runtime_fixtures::guest::GUEST_WASM;
-
-/// Runs with `--json` and returns the exit code and the document.
-fn slackwater(args: &[&str]) -> (i32, Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_slackwater"))
-        .args(args)
-        .arg("--json")
-        .output()
-        .expect("the program runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    (output.status.code().expect("it ended by itself"), document)
-}
 
 #[test]
 fn a_call_is_counted_and_limited() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = folder.path().join("guest.wasm");
     std::fs::write(&runtime, GUEST_WASM).expect("writes");
-    let runtime = runtime.to_str().expect("text");
+    let runtime = text(&runtime);
     let call = |more: &[&str]| {
         let args = ["call", "--runtime", runtime, "Core_version"];
-        slackwater(&[&args[..], more].concat())
+        common::json(&[&args[..], more].concat())
     };
     let (code, plain) = call(&[]);
     assert_eq!((code, &plain["outcome"]), (0, &json!("ok")));
@@ -49,8 +38,8 @@ fn a_module_is_instrumented_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let [before, after] = ["before.wasm", "after.wasm"].map(|name| folder.path().join(name));
     std::fs::write(&before, GUEST_WASM).expect("writes");
-    let [before, after] = [&before, &after].map(|path| path.to_str().expect("text"));
-    let (code, report) = slackwater(&["instrument", before, after, "--stats"]);
+    let [before, after] = [&before, &after].map(|path| text(path));
+    let (code, report) = common::json(&["instrument", before, after, "--stats"]);
     assert_eq!(code, 0, "{report}");
     let stats = report["stats"].as_array().expect("a list");
     assert_eq!(report["functions"], stats.len());
@@ -63,6 +52,6 @@ fn a_module_is_instrumented_once() {
     assert_eq!(report["bytes_after"], written);
     assert!(report["bytes_before"].as_u64() < Some(written));
     // The meter is a second memory, which no guest may have.
-    let (code, again) = slackwater(&["instrument", after, before]);
+    let (code, again) = common::json(&["instrument", after, before]);
     assert_eq!(code, 2, "{again}");
 }
