@@ -9,6 +9,7 @@
     reason = "all of it panics on failure, as said above"
 )]
 
+pub mod metered;
 pub mod random_loops;
 pub mod wast_suite;
 

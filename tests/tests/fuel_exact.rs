@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{
-        COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, METER_EXPORT, START_EXPORT, Schedule,
-        instrument,
-    },
+    fuel::{COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, START_EXPORT, Schedule, instrument},
 };
-use slackwater_tests::wast_suite::wast_files;
+use slackwater_tests::{
+    metered::{Outcome, engine, meter, set_word, word},
+    wast_suite::wast_files,
+};
 use wasmtime::{
-    Config, Engine, Extern, Func, FuncType, Global, GlobalType, Instance, Memory, MemoryType,
-    Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, Val, ValType,
+    Engine, Extern, Func, FuncType, Global, GlobalType, Instance, Memory, MemoryType, Module,
+    Mutability, Ref, RefType, Store, Table, TableType, Val, ValType,
 };
 use wast::{
     Wast, WastArg, WastDirective, WastExecute, WastInvoke,
@@ -39,24 +39,12 @@ struct Side {
     check: Option<Check>,
 }
 
-/// What became of a call: values in bits, or the trap.
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    Returned(Vec<String>),
-    Trapped(Option<Trap>),
-}
-
 /// An outcome, and the fuel used.
 type Run = (Outcome, u64);
 
 impl Side {
     fn new(check: Option<Check>) -> Self {
-        let mut config = Config::new();
-        config
-            .consume_fuel(check.is_none())
-            .wasm_multi_memory(check.is_some())
-            .cranelift_nan_canonicalization(true);
-        let engine = Engine::new(&config).expect("an engine");
+        let engine = engine(check.is_some());
         let store = Store::new(&engine, ());
         Self {
             engine,
@@ -93,7 +81,7 @@ impl Side {
                 if let Ok(start) = instance.get_typed_func::<(), ()>(&mut self.store, START_EXPORT)
                     && let Err(error) = start.call(&mut self.store, ())
                 {
-                    return Some((Outcome::Trapped(error.downcast_ref().copied()), 0));
+                    return Some((Outcome::trapped(&error), 0));
                 }
                 let used = self.used(&instance);
                 self.instances.insert(String::new(), instance);
@@ -102,7 +90,7 @@ impl Side {
                 }
                 Some((Outcome::Returned(Vec::new()), used))
             }
-            Err(error) => Some((Outcome::Trapped(error.downcast_ref().copied()), 0)),
+            Err(error) => Some((Outcome::trapped(&error), 0)),
         }
     }
 
@@ -116,37 +104,22 @@ impl Side {
         imports.collect()
     }
 
-    fn meter(&mut self, instance: &Instance) -> Memory {
-        let meter = instance.get_memory(&mut self.store, METER_EXPORT);
-        meter.expect("an instrumented module exports its meter")
-    }
-
     /// Fuel used since the last call of [`Self::refill`].
     fn used(&mut self, instance: &Instance) -> u64 {
         if self.check.is_none() {
             return PLENTY - self.store.get_fuel().expect("fuel is on");
         }
-        let meter = self.meter(instance);
-        let mut word = [0; 8];
-        let offset = usize::try_from(COUNTER_OFFSET).expect("small");
-        meter
-            .read(&self.store, offset, &mut word)
-            .expect("readable");
-        u64::from_le_bytes(word)
+        let meter = meter(&mut self.store, instance);
+        word(&self.store, meter, COUNTER_OFFSET)
     }
 
     fn refill(&mut self, instance: &Instance) {
         if self.check.is_none() {
             return self.store.set_fuel(PLENTY).expect("fuel is on");
         }
-        let meter = self.meter(instance);
-        for (offset, word) in [(COUNTER_OFFSET, 0), (HEADROOM_OFFSET, FUEL_MAX - PLENTY)] {
-            let offset = usize::try_from(offset).expect("small");
-            let word = word.to_le_bytes();
-            meter
-                .write(&mut self.store, offset, &word)
-                .expect("writable");
-        }
+        let meter = meter(&mut self.store, instance);
+        set_word(&mut self.store, meter, COUNTER_OFFSET, 0);
+        set_word(&mut self.store, meter, HEADROOM_OFFSET, FUEL_MAX - PLENTY);
     }
 
     fn call(&mut self, name: &str, function: &str, arguments: &[Val]) -> Option<Run> {
@@ -155,20 +128,8 @@ impl Side {
         self.refill(&instance);
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
         let called = function.call(&mut self.store, arguments, &mut results);
-        let outcome = match called {
-            Ok(()) => Outcome::Returned(results.iter().map(bits).collect()),
-            Err(error) => Outcome::Trapped(error.downcast_ref().copied()),
-        };
+        let outcome = Outcome::of(called, &results);
         Some((outcome, self.used(&instance)))
-    }
-}
-
-/// A value, comparable across stores.
-fn bits(value: &Val) -> String {
-    match value {
-        Val::FuncRef(reference) => format!("function {}", reference.is_some()),
-        Val::ExternRef(reference) => format!("extern {}", reference.is_some()),
-        other => format!("{other:?}"),
     }
 }
 

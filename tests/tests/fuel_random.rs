@@ -3,11 +3,14 @@
 //! everything there is but do little, and our own, which run long through loops and calls.
 
 use arbitrary::Unstructured;
-use slackwater_executor::fuel::{COUNTER_OFFSET, Check, METER_EXPORT, Schedule, instrument};
-use slackwater_tests::random_loops::looping_module;
+use slackwater_executor::fuel::{COUNTER_OFFSET, Check, Schedule, instrument};
+use slackwater_tests::{
+    metered::{Outcome, engine, meter, word},
+    random_loops::looping_module,
+};
 use wasm_smith::Config as SmithConfig;
 use wasmtime::{
-    Config, Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
+    Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
 };
 
 const MODULES: usize = 400;
@@ -70,21 +73,6 @@ struct Side {
     metered: bool,
 }
 
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    Returned(Vec<String>),
-    Trapped(Option<Trap>),
-}
-
-fn engine(metered: bool) -> Engine {
-    let mut config = Config::new();
-    config
-        .consume_fuel(!metered)
-        .wasm_multi_memory(metered)
-        .cranelift_nan_canonicalization(true);
-    Engine::new(&config).expect("an engine")
-}
-
 impl Side {
     fn new(engine: &Engine, wasm: &[u8], metered: bool) -> Option<Self> {
         let module = Module::new(engine, wasm).ok()?;
@@ -118,10 +106,7 @@ impl Side {
         let arguments: Option<Vec<Val>> = arguments.collect();
         let mut results = vec![Val::I32(0); ty.results().len()];
         let ended = function.call(&mut self.store, &arguments?, &mut results);
-        let outcome = match ended {
-            Ok(()) => Outcome::Returned(results.iter().map(shown).collect()),
-            Err(error) => Outcome::Trapped(error.downcast_ref().copied()),
-        };
+        let outcome = Outcome::of(ended, &results);
         Some((outcome, self.used() - before))
     }
 
@@ -129,25 +114,8 @@ impl Side {
         if !self.metered {
             return PLENTY - self.store.get_fuel().expect("fuel is on");
         }
-        let meter = self
-            .instance
-            .get_memory(&mut self.store, METER_EXPORT)
-            .expect("a meter");
-        let mut word = [0; 8];
-        let offset = usize::try_from(COUNTER_OFFSET).expect("small");
-        meter
-            .read(&self.store, offset, &mut word)
-            .expect("readable");
-        u64::from_le_bytes(word)
-    }
-}
-
-/// A value, comparable across stores.
-fn shown(value: &Val) -> String {
-    match value {
-        Val::FuncRef(reference) => format!("function {}", reference.is_some()),
-        Val::ExternRef(reference) => format!("extern {}", reference.is_some()),
-        other => format!("{other:?}"),
+        let meter = meter(&mut self.store, &self.instance);
+        word(&self.store, meter, COUNTER_OFFSET)
     }
 }
 

@@ -6,7 +6,8 @@ use slackwater_executor::fuel::{
     COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, InstrumentError, METER_EXPORT, START_EXPORT,
     Schedule, instrument,
 };
-use wasmtime::{Config, Engine, Instance, Memory, Module, Store, Trap, Val};
+use slackwater_tests::metered::{engine, meter, set_word, word};
+use wasmtime::{Instance, Memory, Module, Store, Trap, Val};
 
 /// An instrumented module, and its meter.
 struct Metered {
@@ -18,15 +19,11 @@ struct Metered {
 fn metered(text: &str, check: Check) -> Metered {
     let wasm = wat::parse_str(text).expect("wat");
     let made = instrument(&wasm, &Schedule::default(), check).expect("instruments");
-    let mut config = Config::new();
-    config.wasm_multi_memory(true);
-    let engine = Engine::new(&config).expect("an engine");
+    let engine = engine(true);
     let module = Module::new(&engine, &made.wasm).unwrap_or_else(|error| panic!("{error:#}"));
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).expect("instantiates");
-    let meter = instance
-        .get_memory(&mut store, METER_EXPORT)
-        .expect("a meter");
+    let meter = meter(&mut store, &instance);
     Metered {
         store,
         instance,
@@ -37,13 +34,13 @@ fn metered(text: &str, check: Check) -> Metered {
 impl Metered {
     /// Calls `run` with an argument, from an empty meter; returns the trap, if any, and the count.
     fn run(&mut self, argument: i32, limit: u64) -> (Option<Trap>, u64) {
-        let place = |offset| usize::try_from(offset).expect("small");
-        for (offset, word) in [(COUNTER_OFFSET, 0), (HEADROOM_OFFSET, FUEL_MAX - limit)] {
-            let word = word.to_le_bytes();
-            self.meter
-                .write(&mut self.store, place(offset), &word)
-                .expect("writable");
-        }
+        set_word(&mut self.store, self.meter, COUNTER_OFFSET, 0);
+        set_word(
+            &mut self.store,
+            self.meter,
+            HEADROOM_OFFSET,
+            FUEL_MAX - limit,
+        );
         let run = self
             .instance
             .get_func(&mut self.store, "run")
@@ -54,11 +51,7 @@ impl Metered {
         let trap = ended
             .err()
             .map(|error| *error.downcast_ref().expect("a trap"));
-        let mut word = [0; 8];
-        self.meter
-            .read(&self.store, place(COUNTER_OFFSET), &mut word)
-            .expect("readable");
-        (trap, u64::from_le_bytes(word))
+        (trap, word(&self.store, self.meter, COUNTER_OFFSET))
     }
 }
 
@@ -179,12 +172,12 @@ fn a_start_function_is_limited_too() {
     let text = r#"(module (func $endless (loop (br 0))) (start $endless)
         (func (export "run") (param i32)))"#;
     let mut metered = metered(text, Check::Synchronous);
-    let headroom = (FUEL_MAX - 1_000).to_le_bytes();
-    let offset = usize::try_from(HEADROOM_OFFSET).expect("small");
-    metered
-        .meter
-        .write(&mut metered.store, offset, &headroom)
-        .expect("writable");
+    set_word(
+        &mut metered.store,
+        metered.meter,
+        HEADROOM_OFFSET,
+        FUEL_MAX - 1_000,
+    );
     let start = metered
         .instance
         .get_typed_func::<(), ()>(&mut metered.store, START_EXPORT);

@@ -1,0 +1,67 @@
+//! Modules run as they are with the engine's own fuel, or instrumented: what tests of metering share.
+
+use slackwater_executor::fuel::METER_EXPORT;
+use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val};
+
+/// What became of a call: values, comparable across stores, or the trap.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It returned these.
+    Returned(Vec<String>),
+    /// It trapped.
+    Trapped(Option<Trap>),
+}
+
+impl Outcome {
+    /// The outcome of a call that left `results`.
+    pub fn of(ended: Result<(), wasmtime::Error>, results: &[Val]) -> Self {
+        match ended {
+            Ok(()) => Self::Returned(results.iter().map(bits).collect()),
+            Err(error) => Self::trapped(&error),
+        }
+    }
+
+    /// The outcome of a call that failed.
+    pub fn trapped(error: &wasmtime::Error) -> Self {
+        Self::Trapped(error.downcast_ref().copied())
+    }
+}
+
+fn bits(value: &Val) -> String {
+    match value {
+        Val::FuncRef(reference) => format!("function {}", reference.is_some()),
+        Val::ExternRef(reference) => format!("extern {}", reference.is_some()),
+        other => format!("{other:?}"),
+    }
+}
+
+/// An engine for instrumented modules, or one that counts itself.
+pub fn engine(metered: bool) -> Engine {
+    let mut config = Config::new();
+    config
+        .consume_fuel(!metered)
+        .wasm_multi_memory(metered)
+        .cranelift_nan_canonicalization(true);
+    Engine::new(&config).expect("an engine")
+}
+
+/// The meter of an instrumented instance.
+pub fn meter(store: impl AsContextMut, instance: &Instance) -> Memory {
+    let meter = instance.get_memory(store, METER_EXPORT);
+    meter.expect("an instrumented module exports its meter")
+}
+
+/// The word at `offset` of a meter.
+pub fn word(store: impl AsContext, meter: Memory, offset: u64) -> u64 {
+    let offset = usize::try_from(offset).expect("small");
+    let mut word = [0; 8];
+    meter.read(store, offset, &mut word).expect("readable");
+    u64::from_le_bytes(word)
+}
+
+/// Sets the word at `offset` of a meter.
+pub fn set_word(store: impl AsContextMut, meter: Memory, offset: u64, word: u64) {
+    let offset = usize::try_from(offset).expect("small");
+    let word = word.to_le_bytes();
+    meter.write(store, offset, &word).expect("writable");
+}
