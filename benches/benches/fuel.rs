@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use slackwater_executor::{
-    CallOutcome, ExecutorConfig, Fuel, HeapPages, Meter, WasmExecutor,
+    CallLimits, CallOutcome, ExecutorConfig, Fuel, HeapPages, Meter, WasmExecutor,
     host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::crate_file;
@@ -21,9 +21,10 @@ fn metered(criterion: &mut Criterion, code: &[u8], method: &str, meter: Meter, n
     let runtime = executor.runtime(code).expect("loads");
     let mut ext = BasicExternalities::default();
     let mut call = || {
-        let (heap, limit) = (HeapPages::default(), Some(Fuel(1 << 40)));
+        let heap = HeapPages::default();
+        let limits = CallLimits::consensus(Fuel(1 << 40));
         executor
-            .call_limited(&runtime, &mut ext, method, &[], heap, limit)
+            .call_limited(&runtime, &mut ext, method, &[], heap, &limits)
             .expect("an outcome")
     };
     assert!(
@@ -43,6 +44,7 @@ fn fuel(criterion: &mut Criterion) {
     for method in ["Core_version", "Metadata_metadata"] {
         for (meter, name) in [
             (Meter::Off, "off"),
+            (Meter::Slacked, "slacked"),
             (Meter::Checked, "checked"),
             (Meter::Engine, "engine"),
         ] {

@@ -79,9 +79,9 @@ pub(crate) struct CallArgs {
     /// SCALE arguments, as 0x-prefixed hex.
     #[arg(value_name = "0xARGS", default_value = "0x")]
     pub(crate) input: String,
-    /// Fuel the call may use: a number or `unlimited`. A limit needs --meter checked.
-    #[arg(long, value_name = "LIMIT", default_value = "unlimited", value_parser = parse_limit)]
-    pub(crate) fuel: Limit,
+    /// Make the call so often, and print the median time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
     /// What the call is for; decides heap size and whether `:pending_code` is run.
     #[arg(long, value_enum, default_value_t = Context::Offchain)]
     pub(crate) context: Context,
@@ -123,22 +123,18 @@ pub(crate) struct InstrumentArgs {
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
     /// What the guest does about its limit.
-    #[arg(long, value_enum, default_value_t = GuestCheck::Checked)]
-    pub(crate) meter: GuestCheck,
+    #[arg(long, value_enum, default_value_t = MeterArg::Slacked)]
+    pub(crate) meter: MeterArg,
+    /// Limit the depth of calls too, to so many bytes of stack as the instrumentation estimates
+    /// frames.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) depth: Option<u32>,
     /// Show what was added to each function.
     #[arg(long)]
     pub(crate) stats: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum GuestCheck {
-    /// It compares wherever it publishes its count.
-    Checked,
-    /// It only counts.
-    Counting,
 }
 
 #[derive(Debug, Args)]
@@ -212,8 +208,12 @@ pub(crate) struct FixtureCheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecutorArgs {
-    /// Who counts fuel.
-    #[arg(long, value_enum, default_value_t = MeterArg::Off)]
+    /// Fuel a call may use: a number, `unlimited` to count only, or `off`. For a block, a limit
+    /// of this machine on each call: the block is not judged if one passes it.
+    #[arg(long, value_name = "LIMIT", default_value = "unlimited", value_parser = parse_fuel)]
+    pub(crate) fuel: FuelArg,
+    /// Who compares fuel with the limit.
+    #[arg(long, value_enum, default_value_t = MeterArg::Slacked)]
     pub(crate) meter: MeterArg,
     /// Compute exactly what the Polkadot SDK's executor computes: NaNs keep the processor's bits.
     #[arg(long)]
@@ -227,32 +227,53 @@ impl ExecutorArgs {
         } else {
             ExecutorConfig::default()
         };
-        config.with_meter(match self.meter {
-            MeterArg::Off => Meter::Off,
-            MeterArg::Checked => Meter::Checked,
+        config.with_meter(match (self.fuel, self.meter) {
+            (FuelArg::Off, _) => Meter::Off,
+            (_, MeterArg::Slacked) => Meter::Slacked,
+            (_, MeterArg::Checked) => Meter::Checked,
         })
+    }
+
+    /// As [`Self::config`], with the limit on each call for a block.
+    pub(crate) fn block_config(&self) -> ExecutorConfig {
+        match self.fuel {
+            FuelArg::Limit(limit) => self.config().with_local_limit(limit),
+            FuelArg::Unlimited | FuelArg::Off => self.config(),
+        }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MeterArg {
-    /// Nobody.
-    Off,
-    /// The guest, which compares with its limit wherever it publishes its count.
+    /// A thread beside the guests, which only count.
+    Slacked,
+    /// The guest, wherever it publishes its count.
     Checked,
 }
 
-/// A limit of fuel, if there is one.
+/// What becomes of fuel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit(pub(crate) Option<Fuel>);
+pub(crate) enum FuelArg {
+    /// It is counted, and a call may use so much.
+    Limit(Fuel),
+    /// It is counted.
+    Unlimited,
+    /// It is not counted.
+    Off,
+}
 
-fn parse_limit(text: &str) -> Result<Limit, String> {
-    if text == "unlimited" {
-        return Ok(Limit(None));
+fn parse_fuel(text: &str) -> Result<FuelArg, String> {
+    match text {
+        "unlimited" => Ok(FuelArg::Unlimited),
+        "off" => Ok(FuelArg::Off),
+        number => {
+            let digits = number.replace('_', "");
+            let limit = digits
+                .parse()
+                .map_err(|error| format!("neither a number nor `unlimited` nor `off`: {error}"))?;
+            Ok(FuelArg::Limit(Fuel(limit)))
+        }
     }
-    let digits = text.replace('_', "");
-    let limit = digits.parse().map_err(|error| format!("{error}"))?;
-    Ok(Limit(Some(Fuel(limit))))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

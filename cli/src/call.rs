@@ -1,8 +1,10 @@
 //! `slackwater call`: one runtime call on a state in memory.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use slackwater_executor::{
-    CallOutcome, ExecutionError, Trap, WasmExecutor,
+    CallLimits, CallOutcome, ExecutionError, FuelUsed, Trap, WasmExecutor,
     block::state_version_of,
     call_on_state_limited,
     host_functions::SlackwaterHostFunctions,
@@ -13,9 +15,9 @@ use sp_core::storage::{Storage, well_known_keys::CODE};
 
 use crate::{
     Verdict,
-    args::{CallArgs, MeterArg},
+    args::{CallArgs, FuelArg},
     error::CliError,
-    output::{hex, print_json, say, thousands},
+    output::{COUNT, hex, print_json, progress_bar, say, thousands},
     source::{read_file, read_state},
 };
 
@@ -28,9 +30,23 @@ struct Report {
     changes: usize,
     /// Fuel used, where it is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fuel: Option<u64>,
+    fuel: Option<FuelReport>,
+    /// Of several calls, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    median_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trap: Option<TrapReport>,
+}
+
+/// Of a call that passed its limit, only the total is known: it is the limit.
+#[derive(Serialize)]
+struct FuelReport {
+    total: u64,
+    wasm: u64,
+    size: u64,
+    host: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -41,9 +57,6 @@ struct TrapReport {
 }
 
 pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
-    if args.fuel.0.is_some() && args.executor.meter == MeterArg::Off {
-        return Err(CliError::LimitWithoutMeter);
-    }
     let input = hexadecimal::decode("0xARGS", &args.input).map_err(CliError::Input)?;
     let storage = match (&args.runtime, &args.spec) {
         (Some(runtime), _) => {
@@ -69,16 +82,30 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
     let version = state_version_of(&executor, &storage).map_err(ExecutionError::from)?;
     let state = MemoryState::new(storage, version);
-    let context = args.context.into();
-    let call = call_on_state_limited(
-        &executor,
-        &state,
-        context,
-        &args.method,
-        input,
-        Extensions::new(),
-        args.fuel.0,
-    )?;
+    let limits = match args.executor.fuel {
+        FuelArg::Limit(limit) => CallLimits::consensus(limit),
+        FuelArg::Unlimited | FuelArg::Off => CallLimits::none(),
+    };
+    let once = || {
+        let (context, extensions) = (args.context.into(), Extensions::new());
+        let method = &args.method;
+        let started = Instant::now();
+        let call = call_on_state_limited(
+            &executor, &state, context, method, input, extensions, &limits,
+        );
+        call.map(|call| (call, started.elapsed()))
+    };
+    // The first call compiles the runtime, so it is timed only if it is the only one.
+    let (call, _) = once()?;
+    let mut times = Vec::new();
+    if args.repeat > 1 {
+        let bar = progress_bar(args.json, "calls", args.repeat as usize, COUNT);
+        for _ in 0..args.repeat {
+            times.push(once()?.1);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+    }
     let (outcome, output, trap) = match call.outcome {
         CallOutcome::Returned(output) => ("ok", Some(hex(output)), None),
         CallOutcome::Trapped(trap) => (trap.outcome_name(), None, Some(trap.into())),
@@ -89,9 +116,27 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         outcome,
         output,
         changes,
-        fuel: call.fuel.map(|fuel| fuel.0),
+        fuel: call.fuel.map(FuelReport::from),
+        median_ns: median(times).map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         trap,
     })
+}
+
+fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+impl From<FuelUsed> for FuelReport {
+    fn from(used: FuelUsed) -> Self {
+        Self {
+            total: used.total.0,
+            wasm: used.wasm,
+            size: used.size,
+            host: used.host,
+            limit: used.limit.map(|limit| limit.0),
+        }
+    }
 }
 
 impl From<Trap> for TrapReport {
@@ -110,8 +155,20 @@ fn print(report: &Report) -> Result<(), CliError> {
         say(format!("output: {output}"))?;
         say(format!("keys touched: {}", thousands(report.changes)))?;
     }
-    if let Some(fuel) = report.fuel {
-        say(format!("fuel used: {fuel}"))?;
+    if let Some(fuel) = &report.fuel {
+        let count = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
+        say(format!("fuel used: {}", count(fuel.total)))?;
+        if fuel.wasm > 0 {
+            say(format!(
+                "  operators {}, sizes {}, host functions {}",
+                count(fuel.wasm),
+                count(fuel.size),
+                count(fuel.host)
+            ))?;
+        }
+    }
+    if let Some(median) = report.median_ns {
+        say(format!("median time: {:?}", Duration::from_nanos(median)))?;
     }
     if let Some(trap) = &report.trap {
         say(format!("{}: {}", trap.kind, trap.message))?;

@@ -46,8 +46,6 @@ pub(crate) enum CliError {
     Replay(Box<FixtureReplayError>),
     #[error("{} is read and would be written over: name another file with --out", .0.display())]
     OutIsInput(PathBuf),
-    #[error("--fuel gives a limit, but nobody counts: add --meter checked")]
-    LimitWithoutMeter,
     #[error("{}: {source}", path.display())]
     Instrument {
         path: PathBuf,

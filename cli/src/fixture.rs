@@ -20,11 +20,8 @@ use crate::{
     args::{FixtureCheckArgs, FixtureCommand, FixtureImportArgs},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
-    output::{hex, print_json, progress_bar, say, short_name, table, thousands},
+    output::{COUNT, hex, print_json, progress_bar, say, short_name, table, thousands},
 };
-
-/// How far a command has come.
-const COUNT: &str = "{prefix} [{bar:32}] {pos}/{len}, {eta} left";
 
 pub(crate) fn run(command: &FixtureCommand) -> Result<Verdict, CliError> {
     match command {
@@ -61,7 +58,7 @@ fn import(args: &FixtureImportArgs) -> Result<Verdict, CliError> {
     let name = args.name.clone();
     let name = name.unwrap_or_else(|| stem.to_string_lossy().into_owned());
     let mut fixture = assemble(&name, spec.genesis, &blocks);
-    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
+    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.block_config())?;
     let folder = tempfile::tempdir().map_err(CliError::Temporary)?;
     let database = Database::open(folder.path(), Durability::Buffered)?;
     let bar = progress_bar(args.json, &name, blocks.len(), COUNT);

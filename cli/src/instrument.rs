@@ -1,15 +1,17 @@
 //! `slackwater instrument`: the pass that makes a module count, by itself.
 
+use std::path::Path;
+
 use serde::Serialize;
 use slackwater_executor::{
     RuntimeBlob,
-    fuel::{Check, FunctionStats, Instrumented, Schedule, instrument},
+    fuel::{Check, FunctionStats, Instrumentation, Instrumented, Schedule, instrument},
     runtime::CODE_BYTES_MAX,
 };
 
 use crate::{
     Verdict,
-    args::{GuestCheck, InstrumentArgs},
+    args::{InstrumentArgs, MeterArg},
     error::CliError,
     output::{hex, print_json, say, table, thousands},
     source::read_file,
@@ -49,12 +51,19 @@ pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
             source,
         })?;
     let schedule = Schedule::default();
-    let check = match args.meter {
-        GuestCheck::Checked => Check::Synchronous,
-        GuestCheck::Counting => Check::None,
+    let instrumentation = Instrumentation {
+        schedule: schedule.clone(),
+        check: match args.meter {
+            MeterArg::Checked => Check::Synchronous,
+            MeterArg::Slacked => Check::None,
+        },
+        depth_bytes_max: args.depth,
     };
+    if is_same_file(&args.input, &args.output) {
+        return Err(CliError::OutIsInput(args.input.clone()));
+    }
     let made =
-        instrument(blob.wasm(), &schedule, check).map_err(|source| CliError::Instrument {
+        instrument(blob.wasm(), &instrumentation).map_err(|source| CliError::Instrument {
             path: args.input.clone(),
             source,
         })?;
@@ -69,6 +78,14 @@ pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
         report.print()?;
     }
     Ok(Verdict::Good)
+}
+
+/// Whether writing one would destroy the other.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 impl Report {

@@ -21,6 +21,9 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     table
 }
 
+/// How a bar shows how far a command has come.
+pub(crate) const COUNT: &str = "{prefix} [{bar:32}] {pos}/{len}, {eta} left";
+
 /// A bar on a terminal, nothing elsewhere.
 pub(crate) fn progress_bar(json: bool, what: &str, length: usize, template: &str) -> ProgressBar {
     let target = if json || !std::io::stderr().is_terminal() {

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
     if args.db.is_some() {
         check_names(&args.fixtures)?;
     }
-    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
+    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.block_config())?;
     let fixtures = args
         .fixtures
         .iter()

@@ -18,19 +18,28 @@ fn a_call_is_counted_and_limited() {
     };
     let (code, plain) = call(&[]);
     assert_eq!((code, &plain["outcome"]), (0, &json!("ok")));
-    assert_eq!(plain.get("fuel"), None);
-    let (_, counted) = call(&["--meter", "checked"]);
-    assert_eq!(counted["output"], plain["output"]);
-    let used = counted["fuel"].as_u64().expect("a number");
-    assert!(used > 10, "{counted}");
-    let limit = |fuel: u64| call(&["--meter", "checked", "--fuel", &fuel.to_string()]);
-    assert_eq!(limit(used).1, counted);
-    let (code, short) = limit(used - 1);
-    assert_eq!((code, &short["outcome"]), (0, &json!("out_of_fuel")));
-    assert_eq!(short["fuel"], used - 1);
-    let (code, refused) = call(&["--fuel", "10_000"]);
-    let error = refused["error"].as_str().expect("an error");
-    assert!(code == 2 && error.contains("--meter"), "{error}");
+    let (_, off) = call(&["--fuel", "off"]);
+    assert_eq!(off.get("fuel"), None);
+    assert_eq!(off["output"], plain["output"]);
+    let used = plain["fuel"]["total"].as_u64().expect("a number");
+    assert!(used > 10, "{plain}");
+    for meter in ["slacked", "checked"] {
+        let limit = |fuel: u64| call(&["--meter", meter, "--fuel", &fuel.to_string()]);
+        let (_, mut enough) = limit(used);
+        assert_eq!(enough["fuel"]["limit"].take(), used);
+        enough["fuel"]
+            .as_object_mut()
+            .expect("an object")
+            .remove("limit");
+        assert_eq!(enough, plain);
+        let (code, short) = limit(used - 1);
+        assert_eq!((code, &short["outcome"]), (0, &json!("out_of_fuel")));
+        assert_eq!(short["fuel"]["total"], used - 1);
+    }
+    let (_, repeated) = call(&["--repeat", "20"]);
+    let median = repeated["median_ns"].as_u64().expect("a number");
+    assert!((1_000..1_000_000_000).contains(&median), "{median}");
+    assert_eq!(plain.get("median_ns"), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use sp_externalities::{Extensions, Externalities};
 
 use crate::{
     block::{ExecutionError, load_runtime},
-    fuel::Fuel,
+    fuel::CallLimits,
     instance::Called,
     runtime::{CallContext, HeapPages, Runtime},
     state::{BlockLayers, BlockState},
@@ -56,18 +56,19 @@ impl<H: HostFunctions> RuntimeCalls<H> {
         &self.runtime
     }
 
-    /// One call in an instance of its own, with `layers` as its storage and no more fuel than
-    /// `limit`, if that is given.
+    /// One call in an instance of its own, with `layers` as its storage, within `limits`.
     pub(crate) fn call<S: BlockState>(
         &self,
         layers: &mut BlockLayers<'_, S>,
         method: &str,
         input: &[u8],
-        limit: Option<Fuel>,
+        limits: &CallLimits,
     ) -> Result<Called, ExecutionError> {
+        let walk = layers.walk();
         let called = layers.run(|ext| {
+            let (runtime, heap) = (&self.runtime, self.heap);
             self.executor
-                .call_limited(&self.runtime, ext, method, input, self.heap, limit)
+                .call_walking(runtime, ext, (method, input), heap, limits, Some(&walk))
         })?;
         if let Some(fault) = lock(&self.nested_fault).take() {
             return Err(fault);

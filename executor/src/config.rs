@@ -1,7 +1,11 @@
 //! Every knob of the executor, with unit, default and what it changes. Parsed once; the executor
 //! built from it never changes its mind.
 
-use crate::fuel::Meter;
+use std::time::Duration;
+
+use crate::fuel::{
+    ARBITER_PERIOD_DEFAULT, Check, ConsensusFuel, Fuel, Instrumentation, Meter, Schedule,
+};
 use crate::runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages};
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
@@ -26,9 +30,20 @@ pub struct ExecutorConfig {
     /// pattern is the processor's, so guests with floats may differ between machines; the Polkadot
     /// SDK has it off.
     pub canonicalize_nans: bool,
-    /// Who counts the fuel of guests. Default: [`Meter::Off`]. Changes no result but those of calls
-    /// that are given a limit.
+    /// Who counts the fuel of guests. Default: [`Meter::Slacked`]. Changes no result but those of
+    /// calls that are given a limit.
     pub meter: Meter,
+    /// What everything costs. Default: [`Schedule::default`].
+    pub schedule: Schedule,
+    /// Fuel as a rule of the chain: a block in which it is broken is invalid, and a guest that calls
+    /// too deep ends in [`crate::TrapKind::StackExhausted`]. Default: none. Needs a meter that guests
+    /// carry.
+    pub consensus_fuel: Option<ConsensusFuel>,
+    /// What a call for a block may use on this machine: more is left out when building, and when
+    /// importing the operational error [`crate::CallError::LocalLimit`]. Default: no limit.
+    pub local_limit: Option<Fuel>,
+    /// How often running guests are looked at. Default: 1 ms. Changes no result.
+    pub arbiter_period: Duration,
     /// Native stack a guest may use, in bytes. Default: 1 MiB. A guest that needs more ends in the
     /// operational error [`crate::CallError::NativeStack`].
     pub wasm_stack_bytes_max: usize,
@@ -57,7 +72,11 @@ impl Default for ExecutorConfig {
         Self {
             profile: GuestProfile::Substrate,
             canonicalize_nans: true,
-            meter: Meter::Off,
+            meter: Meter::default(),
+            schedule: Schedule::default(),
+            consensus_fuel: None,
+            local_limit: None,
+            arbiter_period: ARBITER_PERIOD_DEFAULT,
             wasm_stack_bytes_max: WASM_STACK_BYTES_DEFAULT,
             onchain_heap: HeapPages::default(),
             offchain_heap: HeapPages::default(),
@@ -73,10 +92,11 @@ impl Default for ExecutorConfig {
 
 impl ExecutorConfig {
     /// Runs guests exactly as the Polkadot SDK's executor does: NaN patterns are the processor's, the
-    /// wasm stack is 1 MiB.
+    /// wasm stack is 1 MiB, nobody counts fuel.
     pub fn compat() -> Self {
         Self {
             canonicalize_nans: false,
+            meter: Meter::Off,
             wasm_stack_bytes_max: WASM_STACK_BYTES_DEFAULT,
             ..Self::default()
         }
@@ -94,6 +114,48 @@ impl ExecutorConfig {
     pub fn with_meter(mut self, meter: Meter) -> Self {
         self.meter = meter;
         self
+    }
+
+    /// Sets [`Self::schedule`].
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Sets [`Self::consensus_fuel`].
+    #[must_use]
+    pub fn with_consensus_fuel(mut self, fuel: ConsensusFuel) -> Self {
+        self.consensus_fuel = Some(fuel);
+        self
+    }
+
+    /// Sets [`Self::local_limit`].
+    #[must_use]
+    pub fn with_local_limit(mut self, limit: Fuel) -> Self {
+        self.local_limit = Some(limit);
+        self
+    }
+
+    /// Sets [`Self::arbiter_period`].
+    #[must_use]
+    pub fn with_arbiter_period(mut self, period: Duration) -> Self {
+        self.arbiter_period = period;
+        self
+    }
+
+    /// What is added to guests; `None` where they do not count.
+    pub fn instrumentation(&self) -> Option<Instrumentation> {
+        let check = match self.meter {
+            Meter::Slacked => Check::None,
+            Meter::Checked => Check::Synchronous,
+            Meter::Off | Meter::Engine => return None,
+        };
+        Some(Instrumentation {
+            schedule: self.schedule.clone(),
+            check,
+            depth_bytes_max: self.consensus_fuel.map(|fuel| fuel.depth_bytes_max),
+        })
     }
 
     /// Sets [`Self::onchain_heap`].
@@ -152,6 +214,8 @@ impl ExecutorConfig {
             profile: self.profile,
             canonicalize_nans: self.canonicalize_nans,
             meter: self.meter,
+            instrumentation: self.instrumentation(),
+            arbiter_period: self.arbiter_period,
             wasm_stack_bytes_max: self.wasm_stack_bytes_max,
             instances_max: self.instances_max,
             parallel_compilation: self.parallel_compilation,

@@ -3,7 +3,7 @@
 //! Each extrinsic runs in a fresh wasm instance, inside a storage layer that is committed or rolled
 //! back by its outcome; a block is committed to the database in one atomic write.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod block;
 mod calls;
@@ -17,7 +17,7 @@ mod wasm_executor;
 
 pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};
 pub use config::ExecutorConfig;
-pub use fuel::{Fuel, Meter};
+pub use fuel::{CallLimits, CancelToken, ConsensusFuel, Fuel, FuelUsed, LocalLimit, Meter};
 pub use instance::{CallError, CallOutcome, Called, Trap, TrapKind};
 pub use query::{StateCall, call_on_state, call_on_state_limited};
 pub use runtime::{CallContext, GuestProfile, HeapPages, Runtime, RuntimeBlob, RuntimeError};

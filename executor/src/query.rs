@@ -6,7 +6,7 @@ use sp_externalities::Extensions;
 use crate::{
     block::ExecutionError,
     calls::RuntimeCalls,
-    fuel::Fuel,
+    fuel::{CallLimits, FuelUsed},
     instance::{CallOutcome, Called},
     runtime::CallContext,
     state::{BlockChanges, BlockLayers, BlockState},
@@ -21,7 +21,7 @@ pub struct StateCall {
     /// What it would change; `None` when it trapped, for then nothing of it is left.
     pub changes: Option<BlockChanges>,
     /// Fuel used, where it is counted.
-    pub fuel: Option<Fuel>,
+    pub fuel: Option<FuelUsed>,
 }
 
 /// Calls `method` of the runtime in `state` with `input` (SCALE). `context` decides which code runs
@@ -37,10 +37,11 @@ pub fn call_on_state<S: BlockState, H: HostFunctions>(
     input: &[u8],
     extensions: Extensions,
 ) -> Result<StateCall, ExecutionError> {
-    call_on_state_limited(executor, state, context, method, input, extensions, None)
+    let limits = CallLimits::none();
+    call_on_state_limited(executor, state, context, method, input, extensions, &limits)
 }
 
-/// As [`call_on_state`], with no more fuel than `limit`, if that is given and fuel is counted.
+/// As [`call_on_state`], within `limits`, if fuel is counted.
 ///
 /// # Errors
 /// See [`call_on_state`].
@@ -51,11 +52,11 @@ pub fn call_on_state_limited<S: BlockState, H: HostFunctions>(
     method: &str,
     input: &[u8],
     mut extensions: Extensions,
-    limit: Option<Fuel>,
+    limits: &CallLimits,
 ) -> Result<StateCall, ExecutionError> {
     let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
     let mut layers = BlockLayers::new(state, extensions);
-    let Called { outcome, fuel } = calls.call(&mut layers, method, input, limit)?;
+    let Called { outcome, fuel } = calls.call(&mut layers, method, input, limits)?;
     let changes = match &outcome {
         CallOutcome::Returned(_) => Some(layers.finish(calls.runtime().version().state_version())?),
         CallOutcome::Trapped(_) => None,

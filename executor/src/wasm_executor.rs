@@ -18,7 +18,7 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
-    fuel::Fuel,
+    fuel::{CallLimits, ConsensusFuel, Fuel, Walk},
     instance::{CallError, CallOutcome, Called, call_fresh},
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
@@ -27,6 +27,10 @@ use crate::{
 };
 
 const CORE_VERSION: &str = "Core_version";
+
+/// What the version of other code may cost to find out, where a guest has to run for it: thousands of
+/// times what `Core_version` of published runtimes uses.
+const VERSION_LIMIT: Fuel = Fuel(1_000_000_000);
 
 /// One place per runtime, held while it compiles, so that others wait for that runtime only.
 type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
@@ -67,6 +71,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// # Errors
     /// [`EngineError`] when this machine cannot run it, such as for lack of address space.
     pub fn new(config: ExecutorConfig) -> Result<Self, EngineError> {
+        if config.consensus_fuel.is_some() && !config.meter.is_guest() {
+            let reason =
+                "fuel in consensus needs a meter that guests carry: `Slacked` or `Checked`";
+            return Err(EngineError {
+                reason: reason.to_owned(),
+            });
+        }
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
         let shared = Arc::new(Shared {
@@ -83,6 +94,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// The settings the executor was built with.
     pub fn config(&self) -> &ExecutorConfig {
         &self.shared.config
+    }
+
+    /// The chain's rules of fuel, and their hash; `None` where fuel is not in consensus.
+    pub fn fuel_rules(&self) -> Option<(ConsensusFuel, H256)> {
+        let config = self.config();
+        let rules = config.consensus_fuel?;
+        Some((rules, rules.hash(&config.instrumentation()?)))
     }
 
     /// The compiled runtime for `code`, from the cache or compiled now.
@@ -155,11 +173,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
         input: &[u8],
         heap: HeapPages,
     ) -> Result<CallOutcome, CallError> {
-        let called = self.call_limited(runtime, ext, method, input, heap, None)?;
+        let limits = CallLimits::none();
+        let called = self.call_limited(runtime, ext, method, input, heap, &limits)?;
         Ok(called.outcome)
     }
 
-    /// As [`Self::call`], with no more fuel than `limit`, if that is given and fuel is counted.
+    /// As [`Self::call`], within `limits`, if fuel is counted. Keys that host functions walk in `ext`
+    /// are not charged for; those of a block or of [`crate::call_on_state_limited`] are.
     ///
     /// # Errors
     /// [`CallError`] when the call has no outcome.
@@ -170,12 +190,25 @@ impl<H: HostFunctions> WasmExecutor<H> {
         method: &str,
         input: &[u8],
         heap: HeapPages,
-        limit: Option<Fuel>,
+        limits: &CallLimits,
+    ) -> Result<Called, CallError> {
+        self.call_walking(runtime, ext, (method, input), heap, limits, None)
+    }
+
+    /// As [`Self::call_limited`]; keys are charged for through `walk`.
+    pub(crate) fn call_walking(
+        &self,
+        runtime: &Runtime,
+        ext: &mut dyn Externalities,
+        (method, input): (&str, &[u8]),
+        heap: HeapPages,
+        limits: &CallLimits,
+        walk: Option<&Walk>,
     ) -> Result<Called, CallError> {
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
         let instances_max = self.shared.config.instances_max;
         set_and_run_with_externalities(ext, || {
-            call_fresh(runtime, method, input, heap, limit, instances_max)
+            call_fresh(runtime, method, input, heap, limits, walk, instances_max)
         })
     }
 
@@ -197,7 +230,9 @@ impl<H: HostFunctions> WasmExecutor<H> {
         // the same.
         let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |_| Ok(None))?;
         let heap = config.heap(CallContext::Build, None);
-        match self.call(&runtime, ext, CORE_VERSION, &[], heap) {
+        let limits = CallLimits::consensus(VERSION_LIMIT);
+        let called = self.call_limited(&runtime, ext, CORE_VERSION, &[], heap, &limits);
+        match called.map(|called| called.outcome) {
             Ok(CallOutcome::Returned(output)) => Ok(output),
             Ok(CallOutcome::Trapped(trap)) => Err(VersionError::Code(trap.to_string())),
             Err(source) => Err(VersionError::Machine(ExecutionError::Call {

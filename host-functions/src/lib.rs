@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`set`] | which functions are offered, and their composition |
 //! | [`deterministic`] | replacements for functions that would leak the host's settings |
+//! | [`mod@fuel`] | what a guest can ask about its fuel |
 //! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
 //! | [`context`] | reading, writing and allocating guest memory from a host function |
 //! | [`mod@register`] | binding a function set to the imports of one module |
@@ -16,6 +17,7 @@
 
 pub mod context;
 pub mod deterministic;
+pub mod fuel;
 pub mod register;
 pub mod set;
 pub mod state;

@@ -12,7 +12,7 @@
 use cumulus_primitives_proof_size_hostfunction::storage_proof_size;
 use sp_wasm_interface::ExtendedHostFunctions;
 
-use crate::deterministic;
+use crate::{deterministic, fuel};
 
 /// What the Polkadot SDK offers to runtimes: `sp-io`'s 110 functions, and
 /// `ext_storage_proof_size_storage_proof_size_version_1`, which most parachain runtimes built
@@ -23,9 +23,12 @@ pub type StandardHostFunctions = (
 );
 
 /// The default set: [`StandardHostFunctions`] with every function that would show the guest a
-/// setting of this host replaced by its counterpart in [`deterministic`].
-pub type SlackwaterHostFunctions =
-    ExtendedHostFunctions<StandardHostFunctions, deterministic::HostFunctions>;
+/// setting of this host replaced by its counterpart in [`deterministic`], and the one in
+/// [`mod@fuel`].
+pub type SlackwaterHostFunctions = ExtendedHostFunctions<
+    StandardHostFunctions,
+    (deterministic::HostFunctions, fuel::fuel::HostFunctions),
+>;
 
 #[cfg(test)]
 mod tests {
@@ -42,7 +45,8 @@ mod tests {
 
     #[test]
     fn replacing_neither_adds_nor_removes_a_name() {
-        let standard: BTreeSet<_> = names::<StandardHostFunctions>().into_iter().collect();
+        let mut standard: BTreeSet<_> = names::<StandardHostFunctions>().into_iter().collect();
+        assert!(standard.insert("ext_fuel_left_version_1".to_owned()));
         let ours: BTreeSet<_> = names::<SlackwaterHostFunctions>().into_iter().collect();
         assert_eq!(standard, ours);
         assert_eq!(
@@ -50,7 +54,7 @@ mod tests {
             names::<SlackwaterHostFunctions>().len(),
             "a name occurs twice"
         );
-        assert_eq!(ours.len(), 111);
+        assert_eq!(ours.len(), 112);
     }
 
     #[test]

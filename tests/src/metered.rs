@@ -1,6 +1,8 @@
 //! Modules run as they are with the engine's own fuel, or instrumented: what tests of metering share.
 
-use slackwater_executor::fuel::METER_EXPORT;
+use slackwater_executor::fuel::{
+    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, METER_EXPORT, SIZE_OFFSET, WALKED_OFFSET,
+};
 use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val};
 
 /// What became of a call: values, comparable across stores, or the trap.
@@ -64,4 +66,24 @@ pub fn set_word(store: impl AsContextMut, meter: Memory, offset: u64, word: u64)
     let offset = usize::try_from(offset).expect("small");
     let word = word.to_le_bytes();
     meter.write(store, offset, &word).expect("writable");
+}
+
+/// What operators cost, without sizes and host functions: what the engine counts.
+pub fn operators_fuel(store: impl AsContext, meter: Memory) -> u64 {
+    let word = |offset| word(&store, meter, offset);
+    word(COUNTER_OFFSET) - word(SIZE_OFFSET) - word(HOST_OFFSET)
+}
+
+/// Empties a meter.
+pub fn empty(mut store: impl AsContextMut, meter: Memory) {
+    let counts = [
+        COUNTER_OFFSET,
+        SIZE_OFFSET,
+        HOST_OFFSET,
+        DEPTH_OFFSET,
+        WALKED_OFFSET,
+    ];
+    for offset in counts {
+        set_word(&mut store, meter, offset, 0);
+    }
 }

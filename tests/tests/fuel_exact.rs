@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, START_EXPORT, Schedule, instrument},
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
 };
 use slackwater_tests::{
-    metered::{Outcome, engine, meter, set_word, word},
+    metered::{Outcome, empty, engine, meter, operators_fuel, set_word},
     wast_suite::wast_files,
 };
 use wasmtime::{
@@ -27,7 +27,7 @@ use wast::{
 const CALLS_MIN: usize = 40_000;
 const MODULES_MIN: usize = 1_500;
 /// More than any test uses.
-const PLENTY: u64 = 1 << 40;
+const PLENTY: u64 = 1 << 50;
 
 /// Runs modules one way.
 struct Side {
@@ -67,7 +67,7 @@ impl Side {
         let wasm = match self.check {
             None => wasm,
             Some(check) => {
-                instrumented = instrument(wasm, &Schedule::default(), check).expect("instruments");
+                instrumented = instrument(wasm, &Instrumentation::new(check)).expect("instruments");
                 &instrumented.wasm
             }
         };
@@ -110,7 +110,7 @@ impl Side {
             return PLENTY - self.store.get_fuel().expect("fuel is on");
         }
         let meter = meter(&mut self.store, instance);
-        word(&self.store, meter, COUNTER_OFFSET)
+        operators_fuel(&self.store, meter)
     }
 
     fn refill(&mut self, instance: &Instance) {
@@ -118,7 +118,7 @@ impl Side {
             return self.store.set_fuel(PLENTY).expect("fuel is on");
         }
         let meter = meter(&mut self.store, instance);
-        set_word(&mut self.store, meter, COUNTER_OFFSET, 0);
+        empty(&mut self.store, meter);
         set_word(&mut self.store, meter, HEADROOM_OFFSET, FUEL_MAX - PLENTY);
     }
 

@@ -3,9 +3,9 @@
 //! everything there is but do little, and our own, which run long through loops and calls.
 
 use arbitrary::Unstructured;
-use slackwater_executor::fuel::{COUNTER_OFFSET, Check, Schedule, instrument};
+use slackwater_executor::fuel::{Check, Instrumentation, instrument};
 use slackwater_tests::{
-    metered::{Outcome, engine, meter, word},
+    metered::{Outcome, engine, meter, operators_fuel},
     random_loops::looping_module,
 };
 use wasm_smith::Config as SmithConfig;
@@ -115,7 +115,7 @@ impl Side {
             return PLENTY - self.store.get_fuel().expect("fuel is on");
         }
         let meter = meter(&mut self.store, &self.instance);
-        word(&self.store, meter, COUNTER_OFFSET)
+        operators_fuel(&self.store, meter)
     }
 }
 
@@ -135,7 +135,7 @@ struct Tally {
 /// Runs a module both ways.
 fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally) {
     let make = |check| {
-        instrument(wasm, &Schedule::default(), check)
+        instrument(wasm, &Instrumentation::new(check))
             .expect("instruments")
             .wasm
     };

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use slackwater_executor::{
-    CallContext, CallOutcome, ExecutorConfig, Fuel, Meter, TrapKind,
+    CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter, TrapKind,
     block::{BlockBuilder, LeftOut, Offered, state_version_of},
     call_on_state_limited,
     state::{Extensions, Head, MemoryState},
@@ -16,8 +16,8 @@ use slackwater_substrate_path::signed::SignedChain;
 use slackwater_tests::{Executor, crate_file_or_skip, executor_with, load_blocks, signed_chain};
 use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
-fn executors() -> [Executor; 2] {
-    [Meter::Checked, Meter::Engine]
+fn executors() -> [Executor; 3] {
+    [Meter::Slacked, Meter::Checked, Meter::Engine]
         .map(|meter| executor_with(ExecutorConfig::default().with_meter(meter)))
 }
 
@@ -27,12 +27,14 @@ fn call(
     state: &MemoryState,
     call: (&str, &[u8]),
     limit: Option<Fuel>,
-) -> (CallOutcome, Option<Fuel>) {
+) -> (CallOutcome, Option<FuelUsed>) {
     let (method, input) = call;
     let context = CallContext::Offchain;
     let extensions = Extensions::new();
-    let called = call_on_state_limited(executor, state, context, method, input, extensions, limit)
-        .unwrap_or_else(|error| panic!("{method}: {error}"));
+    let limits = limit.map_or_else(CallLimits::none, CallLimits::consensus);
+    let called =
+        call_on_state_limited(executor, state, context, method, input, extensions, &limits)
+            .unwrap_or_else(|error| panic!("{method}: {error}"));
     (called.outcome, called.fuel)
 }
 
@@ -78,33 +80,60 @@ fn compare_calls(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<u
     Some(compared)
 }
 
+/// How a call ended, without what is for people, and all it used.
+fn end(call: &(CallOutcome, Option<FuelUsed>)) -> (Result<&[u8], TrapKind>, Option<FuelUsed>) {
+    let ended = match &call.0 {
+        CallOutcome::Returned(output) => Ok(output.as_slice()),
+        CallOutcome::Trapped(trap) => Err(trap.kind),
+    };
+    (ended, call.1)
+}
+
+/// What a call returned, and what its operators cost.
+fn operators(call: &(CallOutcome, Option<FuelUsed>)) -> (&CallOutcome, Option<u64>) {
+    (&call.0, call.1.map(|fuel| fuel.wasm))
+}
+
 /// Whether a call returns; then it must use what the engine counts, and be limited to the unit.
-fn compare_call(executors: &[Executor; 2], state: &MemoryState, expected: &ExpectedCall) -> bool {
+fn compare_call(executors: &[Executor; 3], state: &MemoryState, expected: &ExpectedCall) -> bool {
     let ExpectedCall {
         spec,
         function,
         param,
         ..
     } = expected;
-    let [ours, engine] = executors
+    let [ours, checked, engine] = executors
         .each_ref()
         .map(|executor| call(executor, state, (function, param), None));
+    assert_eq!(end(&ours), end(&checked), "{spec} {function}");
     let returns = matches!(ours.0, CallOutcome::Returned(_));
     assert_eq!(returns, matches!(engine.0, CallOutcome::Returned(_)));
     if !returns {
         return false;
     }
-    assert_eq!(ours, engine, "{spec} {function}");
+    assert_eq!(operators(&ours), operators(&engine), "{spec} {function}");
     // To the unit: what it used is enough, one less is not.
-    let limited = |limit| call(&executors[0], state, (function, param), Some(limit));
-    let used = ours.1.expect("fuel is counted");
-    assert_eq!(limited(used), ours, "{spec} {function}");
-    for less in [Fuel(used.0 - 1), Fuel(used.0 / 2), Fuel(0)] {
-        let (outcome, fuel) = limited(less);
+    let limited =
+        |number: usize, limit| call(&executors[number], state, (function, param), Some(limit));
+    let used = ours.1.expect("fuel is counted").total;
+    for number in [0, 1] {
+        assert_eq!(
+            operators(&limited(number, used)),
+            operators(&ours),
+            "{spec} {function}"
+        );
+    }
+    for (number, less) in [used.0 - 1, used.0 / 2, 0].into_iter().enumerate() {
+        let less = Fuel(less);
+        let (outcome, fuel) = limited(number % 2, less);
         let CallOutcome::Trapped(trap) = outcome else {
             panic!("{spec} {function}: {less} is not enough");
         };
-        assert_eq!((trap.kind, fuel), (TrapKind::OutOfFuel, Some(less)));
+        let fuel = fuel.map(|fuel| (fuel.total, fuel.limit));
+        assert_eq!(
+            (trap.kind, fuel),
+            (TrapKind::OutOfFuel, Some((less, Some(less))))
+        );
     }
     true
 }
@@ -129,11 +158,12 @@ fn calls_of_the_published_benchmark_use_what_the_engine_counts() {
         ("Core_version", &[]),
         ("Metadata_metadata", &[]),
     ] {
-        let [ours, engine] = executors
+        let [ours, checked, engine] = executors
             .each_ref()
             .map(|executor| call(executor, &state, (method, input), None));
         assert!(matches!(ours.0, CallOutcome::Returned(_)), "{method}");
-        assert_eq!(ours, engine, "{method}");
+        assert_eq!(ours, checked, "{method}");
+        assert_eq!(operators(&ours), operators(&engine), "{method}");
     }
 }
 
@@ -177,26 +207,28 @@ fn a_signed_extrinsic_over_its_limit_leaves_no_trace() {
     let Some(fixture) = signed_chain(SignedChain::NodeTemplate) else {
         return;
     };
-    let [checked, _] = executors();
-    let unmetered = executor_with(ExecutorConfig::default());
+    let [slacked, ..] = executors();
+    let unmetered = executor_with(ExecutorConfig::default().with_meter(Meter::Off));
     // The inherent of block 1, and the first funding transfer of block 2, valid there too.
     let inherent = fixture.blocks[0].body[0].clone();
     let transfer = fixture.blocks[1].body[1].clone();
     let offers = [inherent.clone(), transfer];
-    let (all, with) = build(&checked, &fixture, &offers, None);
+    let (all, with) = build(&slacked, &fixture, &offers, None);
     assert!(
         all.iter().all(|o| matches!(o, Offered::Included { .. })),
         "{all:?}"
     );
     // The inherent needs far less than a signed transfer.
-    let limit = Fuel(150_000);
-    let (some, root) = build(&checked, &fixture, &offers, Some(limit));
+    let used = all.iter().map(|offered| match offered {
+        Offered::Included { fuel, .. } => fuel.expect("it is counted").total.0,
+        Offered::LeftOut(_) => 0,
+    });
+    let used: Vec<_> = used.collect();
+    assert!(used[0] + 1_000 < used[1], "{used:?}");
+    let limit = Fuel(used[1] - 1);
+    let (some, root) = build(&slacked, &fixture, &offers, Some(limit));
     assert!(matches!(some[0], Offered::Included { .. }), "{some:?}");
-    let Offered::LeftOut(LeftOut::Trapped(trap)) = &some[1] else {
-        panic!("{some:?}");
-    };
-    assert_eq!(trap.kind, TrapKind::OutOfFuel);
-    assert_eq!(some[1].name(), "out_of_fuel");
+    assert_eq!(some[1], Offered::LeftOut(LeftOut::LocalLimit { limit }));
     let (_, without) = build(&unmetered, &fixture, &[inherent], None);
     assert_eq!(root, without);
     assert_ne!(root, with);
@@ -206,15 +238,15 @@ fn a_signed_extrinsic_over_its_limit_leaves_no_trace() {
 #[test]
 fn an_endless_loop_of_our_guest_is_out_of_fuel() {
     let fixture = load_blocks(&guest::fixture_chain_path());
-    let [checked, _] = executors();
+    let [slacked, ..] = executors();
     let sender = guest::Sender {
         who: guest_sudo(&fixture),
         nonce: 0,
         tip: 0,
     };
     let endless = guest::GuestExtrinsic::Trusted(sender, guest::GuestCall::EndlessLoop).encoded();
-    let (offered, _) = build(&checked, &fixture, &[endless], Some(Fuel(10_000_000)));
-    assert_eq!(offered[0].name(), "out_of_fuel", "{offered:?}");
+    let (offered, _) = build(&slacked, &fixture, &[endless], Some(Fuel(10_000_000)));
+    assert_eq!(offered[0].name(), "local_limit", "{offered:?}");
 }
 
 fn guest_sudo(fixture: &BlockFixture) -> guest::Account {

@@ -3,8 +3,8 @@
 //! into tests.
 
 use slackwater_executor::fuel::{
-    COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, InstrumentError, METER_EXPORT, START_EXPORT,
-    Schedule, instrument,
+    COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, InstrumentError, Instrumentation,
+    METER_EXPORT, START_EXPORT, Schedule, instrument,
 };
 use slackwater_tests::metered::{engine, meter, set_word, word};
 use wasmtime::{Instance, Memory, Module, Store, Trap, Val};
@@ -18,7 +18,7 @@ struct Metered {
 
 fn metered(text: &str, check: Check) -> Metered {
     let wasm = wat::parse_str(text).expect("wat");
-    let made = instrument(&wasm, &Schedule::default(), check).expect("instruments");
+    let made = instrument(&wasm, &Instrumentation::new(check)).expect("instruments");
     let engine = engine(true);
     let module = Module::new(&engine, &made.wasm).unwrap_or_else(|error| panic!("{error:#}"));
     let mut store = Store::new(&engine, ());
@@ -192,7 +192,7 @@ fn a_start_function_is_limited_too() {
 fn modules_that_could_touch_the_meter_are_refused() {
     let refused = |text: &str| {
         let wasm = wat::parse_str(text).expect("wat");
-        instrument(&wasm, &Schedule::default(), Check::None).expect_err(text)
+        instrument(&wasm, &Instrumentation::new(Check::None)).expect_err(text)
     };
     for name in [METER_EXPORT, START_EXPORT] {
         let text = format!(r#"(module (func (export "{name}")))"#);
@@ -219,8 +219,8 @@ fn modules_that_could_touch_the_meter_are_refused() {
     }
     // What is instrumented already is refused by its meter's name.
     let wasm = wat::parse_str(r#"(module (memory 1))"#).expect("wat");
-    let once = instrument(&wasm, &Schedule::default(), Check::None).expect("instruments");
-    let twice = instrument(&once.wasm, &Schedule::default(), Check::None);
+    let once = instrument(&wasm, &Instrumentation::new(Check::None)).expect("instruments");
+    let twice = instrument(&once.wasm, &Instrumentation::new(Check::None));
     assert_eq!(
         twice,
         Err(InstrumentError::ReservedName { name: METER_EXPORT })
@@ -230,10 +230,16 @@ fn modules_that_could_touch_the_meter_are_refused() {
 #[test]
 fn instrumenting_again_gives_the_same_bytes_and_prices_are_followed() {
     let wasm = wat::parse_str(LOOP_THEN_TRAP).expect("wat");
-    let make = |schedule: &Schedule| instrument(&wasm, schedule, Check::None).expect("instruments");
+    let make = |schedule: &Schedule| {
+        let instrumentation = Instrumentation {
+            schedule: schedule.clone(),
+            ..Instrumentation::new(Check::None)
+        };
+        instrument(&wasm, &instrumentation).expect("instruments")
+    };
     let schedule = Schedule::default();
     assert_eq!(make(&schedule), make(&schedule));
     let mut dear = schedule.clone();
-    assert!(dear.set_operator("I32Sub", 1_000));
+    dear.set("operator I32Sub", 1_000).expect("there is");
     assert_ne!(make(&schedule).wasm, make(&dear).wasm);
 }

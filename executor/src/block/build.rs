@@ -9,12 +9,12 @@ use sp_runtime::{DigestItem, generic::Digest};
 use thiserror::Error;
 
 use super::{
-    Block, BlockExecution, BlockReceipts, ExecutionError, ExtrinsicOutcome, ExtrinsicReceipt,
-    Header, Included, InclusionMode, Invalidity,
+    Block, BlockExecution, BlockFuel, BlockReceipts, ExecutionError, ExtrinsicOutcome,
+    ExtrinsicReceipt, Header, Included, InclusionMode, Invalidity,
 };
 use crate::{
-    fuel::Fuel,
-    instance::Trap,
+    fuel::{CancelToken, Fuel, FuelUsed, LocalLimit},
+    instance::{CallError, Trap},
     runtime::CallContext,
     state::{BlockChanges, BlockRecord, BlockState, Head},
     wasm_executor::WasmExecutor,
@@ -29,6 +29,8 @@ pub enum Offered {
         index: u32,
         /// How its call ended.
         result: Included,
+        /// Fuel used, where it is counted.
+        fuel: Option<FuelUsed>,
     },
     /// It is not, and nothing of it is left.
     LeftOut(LeftOut),
@@ -40,8 +42,17 @@ pub enum Offered {
 pub enum LeftOut {
     /// The runtime refused it.
     Invalid(Invalidity),
-    /// The guest faulted, or used more fuel than it was given.
+    /// The guest faulted, or used more fuel than the chain allows.
     Trapped(Trap),
+    /// It needs more fuel than the block has left; it may fit into another.
+    NoFuelLeft,
+    /// It used more fuel than this machine allows.
+    LocalLimit {
+        /// The limit.
+        limit: Fuel,
+    },
+    /// It was cancelled.
+    Cancelled,
     /// The guest ran out of native stack. Another machine might have had enough; leaving it out
     /// is safe on all of them.
     NativeStack,
@@ -56,6 +67,9 @@ impl Offered {
             Self::Included { result, .. } => result.name(),
             Self::LeftOut(LeftOut::Invalid(_)) => "invalid",
             Self::LeftOut(LeftOut::Trapped(trap)) => trap.outcome_name(),
+            Self::LeftOut(LeftOut::NoFuelLeft) => "no_fuel_left",
+            Self::LeftOut(LeftOut::LocalLimit { .. }) => "local_limit",
+            Self::LeftOut(LeftOut::Cancelled) => "cancelled",
             Self::LeftOut(LeftOut::NativeStack) => "native_stack",
             Self::LeftOut(LeftOut::OnlyInherents) => "only_inherents",
         }
@@ -94,6 +108,8 @@ pub struct BuiltBlock {
     pub receipts: BlockReceipts,
     /// Its effects.
     pub changes: BlockChanges,
+    /// Fuel used, where it is counted.
+    pub fuel: Option<BlockFuel>,
 }
 
 impl BuiltBlock {
@@ -148,11 +164,19 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
     }
 
     /// Gives each extrinsic from now on no more than `limit`. One that uses more is rolled back and
-    /// left out. Default: no limit. Without a meter in [`crate::ExecutorConfig::meter`] it does
-    /// nothing.
+    /// left out. Default: [`crate::ExecutorConfig::local_limit`]. Without a meter in
+    /// [`crate::ExecutorConfig::meter`] it does nothing.
     #[must_use]
-    pub fn with_extrinsic_limit(mut self, limit: Fuel) -> Self {
-        self.execution.limit_extrinsics(Some(limit));
+    pub fn with_extrinsic_limit(mut self, limit: impl Into<LocalLimit>) -> Self {
+        self.execution.limit_extrinsics(limit.into());
+        self
+    }
+
+    /// Cancels the extrinsic that runs when `token` is cancelled, and every one after it: they are
+    /// rolled back and left out, and the block can be finished. Needs a meter that guests carry.
+    #[must_use]
+    pub fn with_cancel(mut self, token: CancelToken) -> Self {
+        self.execution.cancel_extrinsics_by(token);
         self
     }
 
@@ -179,33 +203,44 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
     pub fn push_inherent(&mut self, extrinsic: &[u8]) -> Result<Offered, BuildError> {
         // A body of more than 2^32 extrinsics does not fit in memory.
         let index = u32::try_from(self.extrinsics.len()).unwrap_or(u32::MAX);
-        let outcome = match self.execution.apply(extrinsic) {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_native_stack() => {
-                return Ok(Offered::LeftOut(LeftOut::NativeStack));
-            }
-            Err(error) => return Err(error.into()),
+        let run = match self.execution.apply(extrinsic) {
+            Ok(run) => run,
+            Err(error) => return left_out(error),
         };
-        match outcome {
+        let fuel = run.fuel;
+        match run.outcome {
             ExtrinsicOutcome::Invalid(Invalidity::BadMandatory) => {
                 Err(BuildError::MandatoryFailed { index })
             }
             ExtrinsicOutcome::Invalid(reason) => Ok(Offered::LeftOut(LeftOut::Invalid(reason))),
             ExtrinsicOutcome::Trapped(trap) => Ok(Offered::LeftOut(LeftOut::Trapped(trap))),
-            ExtrinsicOutcome::Applied => Ok(self.include(index, extrinsic, Included::Applied)),
+            ExtrinsicOutcome::NoFuelLeft => Ok(Offered::LeftOut(LeftOut::NoFuelLeft)),
+            ExtrinsicOutcome::Applied => {
+                Ok(self.include(index, extrinsic, Included::Applied, fuel))
+            }
             ExtrinsicOutcome::DispatchError { error } => {
-                Ok(self.include(index, extrinsic, Included::DispatchError(error)))
+                Ok(self.include(index, extrinsic, Included::DispatchError(error), fuel))
             }
         }
     }
 
-    fn include(&mut self, index: u32, extrinsic: &[u8], result: Included) -> Offered {
+    fn include(
+        &mut self,
+        index: u32,
+        extrinsic: &[u8],
+        result: Included,
+        fuel: Option<FuelUsed>,
+    ) -> Offered {
         self.extrinsics.push(extrinsic.to_vec());
         self.receipts.push(ExtrinsicReceipt {
             index,
             result: result.clone(),
         });
-        Offered::Included { index, result }
+        Offered::Included {
+            index,
+            result,
+            fuel,
+        }
     }
 
     /// Ends the block.
@@ -220,14 +255,28 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
                 phase: "finalize",
                 trap,
             })?;
+        let fuel = self.execution.fuel().cloned();
+        let fuel_receipt = self.execution.fuel_receipt();
         let changes = self.execution.finish()?;
         Ok(BuiltBlock {
             block: Block {
                 header,
                 extrinsics: self.extrinsics,
             },
-            receipts: BlockReceipts::split(self.receipts),
+            receipts: BlockReceipts::split(self.receipts, fuel_receipt),
             changes,
+            fuel,
         })
     }
+}
+
+/// An extrinsic that could not be run to its end here is left out, if that is safe everywhere.
+fn left_out(error: ExecutionError) -> Result<Offered, BuildError> {
+    let why = match error.call_error() {
+        Some(CallError::NativeStack) => LeftOut::NativeStack,
+        Some(CallError::LocalLimit { limit }) => LeftOut::LocalLimit { limit: *limit },
+        Some(CallError::Cancelled) => LeftOut::Cancelled,
+        _ => return Err(error.into()),
+    };
+    Ok(Offered::LeftOut(why))
 }

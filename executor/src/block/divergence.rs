@@ -81,6 +81,8 @@ pub enum Cause {
     },
     /// The guest faulted.
     Trapped(Trap),
+    /// The extrinsics together use more fuel than the chain allows a block.
+    NoFuelLeft,
     /// The runtime refuses an extrinsic of the body.
     Refused(Invalidity),
     /// The root is right, but the written keys are not the expected ones.
@@ -146,7 +148,10 @@ impl Divergence {
 
     /// Whether execution broke off, so that root and writes are those of a block half done.
     pub fn is_partial(&self) -> bool {
-        matches!(self.cause, Cause::Trapped(_) | Cause::Refused(_))
+        matches!(
+            self.cause,
+            Cause::Trapped(_) | Cause::Refused(_) | Cause::NoFuelLeft
+        )
     }
 
     /// Looks for the first differing key, given what the block should have written. Where execution
@@ -336,6 +341,7 @@ impl fmt::Display for Cause {
                 HexDisplay::from(expected),
             ),
             Self::Trapped(trap) => write!(formatter, "the runtime faulted: {trap}"),
+            Self::NoFuelLeft => formatter.write_str("the block has not so much fuel left"),
             Self::Refused(reason) => write!(formatter, "the runtime refuses it: {reason:?}"),
             Self::Writes => formatter.write_str("the written keys are not the expected ones"),
         }

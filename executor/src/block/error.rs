@@ -33,6 +33,14 @@ pub enum ExecutionError {
 }
 
 impl ExecutionError {
+    /// What kept a call from having an outcome.
+    pub fn call_error(&self) -> Option<&CallError> {
+        match self {
+            Self::Call { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether the guest ran out of native stack, which one machine may have more of than another.
     pub fn is_native_stack(&self) -> bool {
         matches!(

@@ -8,11 +8,13 @@ use codec::{DecodeAll, Encode};
 use slackwater_host_functions::HostFunctions;
 use sp_externalities::Extensions;
 
-use super::{ExecutionError, ExtrinsicOutcome, Header};
+use super::{
+    BlockFuel, BlockFuelReceipt, ExecutionError, ExtrinsicOutcome, Header, fuel::FuelAccount,
+};
 use crate::{
     calls::RuntimeCalls,
-    fuel::Fuel,
-    instance::{CallOutcome, Trap, TrapKind},
+    fuel::{CallLimits, CancelToken, FuelUsed, LocalLimit},
+    instance::{CallOutcome, Called, Trap, TrapKind},
     runtime::{CallContext, Runtime},
     state::{BlockChanges, BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
@@ -37,11 +39,20 @@ pub enum InclusionMode {
 /// The result of a phase: its value, or the fault that ended it and with it the block.
 pub type Phase<T> = Result<T, Trap>;
 
+/// An extrinsic that was run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtrinsicRun {
+    /// What became of it.
+    pub outcome: ExtrinsicOutcome,
+    /// Fuel used, where it is counted.
+    pub fuel: Option<FuelUsed>,
+}
+
 /// One block being executed on `state`.
 pub struct BlockExecution<'s, S, H> {
     calls: RuntimeCalls<H>,
     layers: BlockLayers<'s, S>,
-    extrinsic_limit: Option<Fuel>,
+    fuel: FuelAccount,
 }
 
 impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
@@ -67,16 +78,33 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     ) -> Result<Self, ExecutionError> {
         let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
         let layers = BlockLayers::new(state, extensions);
+        let local = executor.config().local_limit;
         Ok(Self {
             calls,
             layers,
-            extrinsic_limit: None,
+            fuel: FuelAccount::new(executor.fuel_rules(), local),
         })
     }
 
-    /// Gives each extrinsic from now on no more than this, if anything.
-    pub fn limit_extrinsics(&mut self, limit: Option<Fuel>) {
-        self.extrinsic_limit = limit;
+    /// Gives each extrinsic from now on no more than this on this machine, instead of what the
+    /// executor's configuration says.
+    pub fn limit_extrinsics(&mut self, limit: LocalLimit) {
+        self.fuel.extrinsic_local = Some(limit);
+    }
+
+    /// Cancels an extrinsic that runs when `token` is cancelled, and every one after it.
+    pub fn cancel_extrinsics_by(&mut self, token: CancelToken) {
+        self.fuel.extrinsic_cancel = Some(token);
+    }
+
+    /// Fuel used so far, where it is counted and the block is not executed whole.
+    pub fn fuel(&self) -> Option<&BlockFuel> {
+        self.fuel.used()
+    }
+
+    /// What receipts say of fuel; `None` where it is not in consensus.
+    pub fn fuel_receipt(&self) -> Option<BlockFuelReceipt> {
+        self.fuel.receipt()
     }
 
     /// The runtime the block runs.
@@ -89,7 +117,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn initialize(&mut self, header: &Header) -> Result<Phase<InclusionMode>, ExecutionError> {
-        let outcome = self.call(INITIALIZE, &header.encode())?;
+        let limits = self.fuel.of_initialize();
+        let Called { outcome, fuel } = self.call(INITIALIZE, &header.encode(), &limits)?;
+        self.fuel.initialized(fuel);
         Ok(decoded(INITIALIZE, outcome, |output| match output {
             [] | [0] => Some(InclusionMode::AllExtrinsics),
             [1] => Some(InclusionMode::OnlyInherents),
@@ -102,18 +132,20 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     ///
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
-    pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicOutcome, ExecutionError> {
+    pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicRun, ExecutionError> {
         let Self {
             calls,
             layers,
-            extrinsic_limit,
+            fuel: account,
         } = self;
+        let limits = account.of_extrinsic();
         layers.layered(
             |layers| {
-                let called = calls.call(layers, APPLY, extrinsic, *extrinsic_limit)?;
-                Ok(ExtrinsicOutcome::of_call(called.outcome))
+                let called = calls.call(layers, APPLY, extrinsic, &limits)?;
+                let (outcome, fuel) = account.extrinsic(called);
+                Ok(ExtrinsicRun { outcome, fuel })
             },
-            |outcome| outcome.as_ref().is_ok_and(ExtrinsicOutcome::is_included),
+            |run| run.as_ref().is_ok_and(|run| run.outcome.is_included()),
         )
     }
 
@@ -124,7 +156,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     pub fn finalize(&mut self) -> Result<Phase<Header>, ExecutionError> {
         let old = !self.runtime().has_method(FINALIZE) && self.runtime().has_method(FINALIZE_OLD);
         let method = if old { FINALIZE_OLD } else { FINALIZE };
-        let outcome = self.call(method, &[])?;
+        let limits = self.fuel.of_finalize();
+        let Called { outcome, fuel } = self.call(method, &[], &limits)?;
+        self.fuel.finalized(fuel);
         Ok(decoded(method, outcome, |mut output| {
             Header::decode_all(&mut output).ok()
         }))
@@ -135,7 +169,8 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn execute_whole(&mut self, block: &[u8]) -> Result<Phase<()>, ExecutionError> {
-        let outcome = self.call(EXECUTE, block)?;
+        let limits = self.fuel.of_whole();
+        let Called { outcome, .. } = self.call(EXECUTE, block, &limits)?;
         Ok(decoded(EXECUTE, outcome, |_| Some(())))
     }
 
@@ -148,9 +183,13 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         Ok(self.layers.finish(state_version)?)
     }
 
-    fn call(&mut self, method: &str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
-        let called = self.calls.call(&mut self.layers, method, input, None)?;
-        Ok(called.outcome)
+    fn call(
+        &mut self,
+        method: &str,
+        input: &[u8],
+        limits: &CallLimits,
+    ) -> Result<Called, ExecutionError> {
+        self.calls.call(&mut self.layers, method, input, limits)
     }
 }
 

@@ -11,7 +11,7 @@ use sp_state_machine::{IndexOperation, OffchainChangesCollection};
 use thiserror::Error;
 
 use super::{
-    Block, BlockReceipts, Divergence, ExecutionError, ExecutionPath, ReplayError, Step,
+    Block, BlockFuel, BlockReceipts, Divergence, ExecutionError, ExecutionPath, ReplayError, Step,
     divergence::{Cause, compare_writes},
     genesis_hash, replay,
 };
@@ -27,6 +27,8 @@ pub struct Imported {
     pub head: Head,
     /// Receipts of its extrinsics.
     pub receipts: BlockReceipts,
+    /// Fuel used, where it is counted and calls were told apart.
+    pub fuel: Option<BlockFuel>,
     /// Keys the block touched.
     pub keys_touched: usize,
     /// Writes to the offchain index, for the caller to apply.
@@ -169,6 +171,7 @@ pub fn import_block<H: HostFunctions>(
     Ok(Imported {
         head,
         receipts: executed.receipts,
+        fuel: executed.fuel,
         keys_touched,
         offchain_index,
         transaction_index,

@@ -6,6 +6,7 @@
 //! | `block` | a block's bytes: header, seal, body |
 //! | `outcome` | what can become of one extrinsic, and how the guest says so |
 //! | `receipt` | what is recorded of included extrinsics: consensus data |
+//! | `fuel` | what calls of a block may use, and used |
 //! | `execution` | the phases initialize, apply, finalize over one block's layers |
 //! | `build` | the building policy: what fails is left out |
 //! | `replay` | the replaying policy: what fails makes the block invalid |
@@ -22,6 +23,7 @@ mod code;
 mod divergence;
 mod error;
 mod execution;
+mod fuel;
 mod import;
 mod outcome;
 mod receipt;
@@ -32,8 +34,11 @@ pub use build::{BlockBuilder, BuildError, BuiltBlock, LeftOut, Offered};
 pub use code::{load_runtime, state_version_of};
 pub use divergence::{Cause, Divergence, Step, Value, WriteDifference, compare_writes};
 pub use error::ExecutionError;
-pub use execution::{BlockExecution, InclusionMode, Phase};
+pub use execution::{BlockExecution, ExtrinsicRun, InclusionMode, Phase};
+pub use fuel::{BlockFuel, BlockFuelReceipt, FuelReceipt};
 pub use import::{ImportError, Imported, import_block, import_parent_state};
 pub use outcome::{ExtrinsicOutcome, Invalidity};
-pub use receipt::{BlockReceipts, ExtrinsicReceipt, Included, RECEIPTS_VERSION};
+pub use receipt::{
+    BlockReceipts, ExtrinsicReceipt, Included, RECEIPTS_VERSION, RECEIPTS_VERSION_FUEL,
+};
 pub use replay::{Executed, ExecutionPath, ReplayError, execute};

@@ -22,6 +22,9 @@ pub enum ExtrinsicOutcome {
     Invalid(Invalidity),
     /// The guest faulted; rolled back.
     Trapped(Trap),
+    /// It needs more fuel than the block has left, though perhaps less than it may use by itself;
+    /// rolled back. Only where fuel is in consensus.
+    NoFuelLeft,
 }
 
 /// Why a runtime refuses an extrinsic.
@@ -73,14 +76,15 @@ impl ExtrinsicOutcome {
         matches!(self, Self::Applied | Self::DispatchError { .. })
     }
 
-    /// The name used in reports and fixtures: `applied`, `dispatch_error`, `invalid`, `trap` or
-    /// `out_of_fuel`.
+    /// The name used in reports and fixtures: `applied`, `dispatch_error`, `invalid`, `trap`,
+    /// `out_of_fuel`, `stack_exhausted` or `no_fuel_left`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::DispatchError { .. } => "dispatch_error",
             Self::Invalid(_) => "invalid",
             Self::Trapped(trap) => trap.outcome_name(),
+            Self::NoFuelLeft => "no_fuel_left",
         }
     }
 

@@ -13,7 +13,7 @@ use sp_externalities::Extensions;
 use thiserror::Error;
 
 use super::{
-    Block, BlockExecution, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
+    Block, BlockExecution, BlockFuel, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
     InclusionMode, Step, divergence::Cause,
 };
 use crate::{
@@ -40,6 +40,8 @@ pub struct Executed {
     pub receipts: BlockReceipts,
     /// Its effects.
     pub changes: BlockChanges,
+    /// Fuel used, where it is counted and calls were told apart.
+    pub fuel: Option<BlockFuel>,
 }
 
 /// Why a block was not replayed.
@@ -77,7 +79,19 @@ pub fn execute<S: BlockState, H: HostFunctions>(
 ) -> Result<Executed, ReplayError> {
     match path {
         ExecutionPath::Split => execute_split(executor, state, block, extensions),
-        ExecutionPath::Whole => execute_whole(executor, state, block, extensions()),
+        ExecutionPath::Whole => {
+            // Only the split path can tell what each extrinsic uses.
+            let limited = match executor.fuel_rules() {
+                Some(_) => Some(execute_split(executor, state, block, extensions)?),
+                None => None,
+            };
+            let mut executed = execute_whole(executor, state, block, extensions())?;
+            if let Some(limited) = limited {
+                executed.receipts.fuel = limited.receipts.fuel;
+                executed.fuel = limited.fuel;
+            }
+            Ok(executed)
+        }
     }
 }
 
@@ -101,7 +115,7 @@ fn execute_split<S: BlockState, H: HostFunctions>(
     }
     let mut outcomes = Vec::with_capacity(block.extrinsics.len());
     for (index, extrinsic) in (0u32..).zip(&block.extrinsics) {
-        let outcome = execution.apply(extrinsic)?;
+        let outcome = execution.apply(extrinsic)?.outcome;
         let refused = refused(&outcome);
         outcomes.push(outcome);
         if let Some(cause) = refused {
@@ -116,6 +130,8 @@ fn execute_split<S: BlockState, H: HostFunctions>(
             return Err(divergence.with_outcomes(outcomes).into());
         }
     };
+    let fuel = execution.fuel().cloned();
+    let fuel_receipt = execution.fuel_receipt();
     let changes = execution.finish()?;
     let expected = block.header_unsealed();
     if let Some(cause) = Cause::of_headers(&expected, &header, changes.state_root) {
@@ -123,8 +139,9 @@ fn execute_split<S: BlockState, H: HostFunctions>(
         return Err(divergence.with_changes(changes).into());
     }
     Ok(Executed {
-        receipts: BlockReceipts::of_outcomes(&outcomes),
+        receipts: BlockReceipts::of_outcomes(&outcomes, fuel_receipt),
         changes,
+        fuel,
     })
 }
 
@@ -155,8 +172,9 @@ fn execute_whole<S: BlockState, H: HostFunctions>(
         return Err(diverged(cause).with_changes(changes).into());
     }
     Ok(Executed {
-        receipts: BlockReceipts::whole(),
+        receipts: BlockReceipts::whole(None),
         changes,
+        fuel: None,
     })
 }
 
@@ -166,6 +184,7 @@ fn refused(outcome: &ExtrinsicOutcome) -> Option<Cause> {
         ExtrinsicOutcome::Applied | ExtrinsicOutcome::DispatchError { .. } => None,
         ExtrinsicOutcome::Invalid(reason) => Some(Cause::Refused(*reason)),
         ExtrinsicOutcome::Trapped(trap) => Some(Cause::Trapped(trap.clone())),
+        ExtrinsicOutcome::NoFuelLeft => Some(Cause::NoFuelLeft),
     }
 }
 

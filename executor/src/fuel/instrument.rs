@@ -1,63 +1,71 @@
 //! Instrumentation, wasm to wasm: a module that counts the fuel it uses.
 //!
 //! The counter lives in a local of each function and is published in the first word of the *meter*,
-//! a memory of one page behind the guest's own. A block of code is charged as a whole before its
-//! first operator is executed. The counter is published (a *flush*) before every call, return,
-//! growth, bulk operation and `unreachable`, and at every loop header; it is read back after every
-//! call. Each flush stores a changing value, so it is also the *safepoint*: where the page is
-//! protected, the next flush faults.
+//! a memory of one page behind the guest's own (`layout`). What is charged and published where is
+//! said in `placement`, written into functions in `body`, and around imported functions in `shim`.
+//! Each flush stores a changing value, so it is also the *safepoint*: where the page is protected,
+//! the next flush faults.
 //!
 //! Invariants: a guest that may name one memory cannot name the meter; an operator whose control flow
-//! is not known here is refused, not passed over; no index of the guest changes; the result is a pure function of module, schedule and [`Check`]; at a flush the counter
-//! is what the operators executed so far cost, at any other place it exceeds that by at most what is
-//! left of the block.
+//! is not known here is refused, not passed over; no index of the guest changes, but that imported
+//! functions are reached through their shims; the result is a pure function of module and
+//! [`Instrumentation`].
 
-use std::ops::Range;
-
+use blake2b_simd::Params;
+use sp_core::H256;
 use wasm_encoder::{
-    BlockType, CodeSection, ExportKind, ExportSection, Function, Instruction, MemArg,
-    MemorySection, MemoryType, Module, RawSection, SectionId, ValType,
+    CodeSection, ElementSection, ExportKind, ExportSection, FunctionSection, GlobalSection,
+    MemorySection, MemoryType, Module, RawSection, SectionId, TableSection,
     reencode::{Reencode, RoundtripReencoder},
 };
-use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload, TypeRef};
+use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 use super::{
     Schedule,
-    placement::{Edit, Edits},
-    schedule::proposal,
+    body::Body,
+    layout::{METER_EXPORT, START_EXPORT},
+    shape::Shape,
+    shim,
 };
-
-/// The name under which the meter is exported; a guest may not use it.
-pub const METER_EXPORT: &str = "slackwater.meter";
-/// The name under which the module's start function is exported, if it has one; a guest may not use
-/// it. The module does not start by itself any more: whoever instantiates it calls this first, when
-/// the meter has its limit.
-pub const START_EXPORT: &str = "slackwater.start";
-/// Byte offset of the counter in the meter, an `i64`.
-pub const COUNTER_OFFSET: u64 = 0;
-/// Byte offset of the headroom in the meter, an `i64`: [`FUEL_MAX`] less the limit, so that a fresh
-/// meter has no limit. Only [`Check::Synchronous`] reads it.
-pub const HEADROOM_OFFSET: u64 = 8;
-/// The largest limit, 2^63 - 1.
-pub const FUEL_MAX: u64 = i64::MAX.unsigned_abs();
-
-/// Proposals whose operators can be metered: those of the widest profile.
-const PROPOSALS: [&str; 6] = [
-    "mvp",
-    "sign_extension",
-    "saturating_float_to_int",
-    "bulk_memory",
-    "reference_types",
-    "simd",
-];
 
 /// Who notices an overrun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// Nobody in the guest: it only counts.
+    /// Nobody in the guest, but where it calls the host, grows, or handles bytes in bulk.
     None,
     /// The guest itself: it compares the counter with the limit at every flush, and traps.
     Synchronous,
+}
+
+/// Everything that decides what is added to a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instrumentation {
+    /// What everything costs.
+    pub schedule: Schedule,
+    /// Who notices an overrun.
+    pub check: Check,
+    /// The stack a guest may use, in bytes as this crate estimates its frames; `None`: what there is.
+    pub depth_bytes_max: Option<u32>,
+}
+
+impl Instrumentation {
+    /// The default schedule, and no limit of depth.
+    pub fn new(check: Check) -> Self {
+        Self {
+            schedule: Schedule::default(),
+            check,
+            depth_bytes_max: None,
+        }
+    }
+
+    /// BLAKE2b-256 over everything: what tells compiled code apart beside the code itself.
+    pub fn hash(&self) -> H256 {
+        let mut state = Params::new().hash_length(32).to_state();
+        state.update(self.schedule.hash().as_bytes());
+        state.update(&[u8::from(self.check == Check::Synchronous)]);
+        state.update(&self.depth_bytes_max.unwrap_or(u32::MAX).to_le_bytes());
+        H256::from_slice(state.finalize().as_bytes())
+    }
 }
 
 /// A module that could not be instrumented.
@@ -130,6 +138,8 @@ pub struct FunctionStats {
     pub bytes_before: usize,
     /// Bytes of the body now.
     pub bytes_after: usize,
+    /// The estimate of its frame, in bytes; without a limit of depth, of its locals alone.
+    pub frame_bytes: u32,
 }
 
 /// Instruments `wasm`, which must be valid within a profile of one memory.
@@ -138,61 +148,64 @@ pub struct FunctionStats {
 /// See [`InstrumentError`].
 pub fn instrument(
     wasm: &[u8],
-    schedule: &Schedule,
-    check: Check,
+    instrumentation: &Instrumentation,
 ) -> Result<Instrumented, InstrumentError> {
     let shape = Shape::read(wasm)?;
-    let mut functions = Vec::new();
-    let mut module = Module::new();
-    let mut code = CodeSection::new();
-    let mut added = Added::default();
+    let mut redirect = Redirect(&shape);
+    let mut writer = Writer::new(&shape, instrumentation);
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
+        let validated = validator.payload(&payload)?;
         if let Some((id, _)) = payload.as_section() {
-            added.before(id, &shape, &mut module);
+            writer.before(id);
         }
         match payload {
+            Payload::FunctionSection(_) => writer.functions(),
+            Payload::TableSection(tables) => {
+                let mut section = TableSection::new();
+                encoded(redirect.parse_table_section(&mut section, tables))?;
+                writer.module.section(&section);
+            }
             Payload::MemorySection(memories) => {
                 let mut section = MemorySection::new();
-                for memory in memories {
-                    section.memory(encoded(RoundtripReencoder.memory_type(memory?))?);
-                }
-                added.memory(&mut section);
-                module.section(&section);
+                encoded(redirect.parse_memory_section(&mut section, memories))?;
+                writer.memories(section);
+            }
+            Payload::GlobalSection(globals) => {
+                let mut section = GlobalSection::new();
+                encoded(redirect.parse_global_section(&mut section, globals))?;
+                writer.module.section(&section);
             }
             Payload::ExportSection(exports) => {
                 let mut section = ExportSection::new();
-                for export in exports {
-                    encoded(RoundtripReencoder.parse_export(&mut section, export?))?;
-                }
-                added.export(&shape, &mut section);
-                module.section(&section);
+                encoded(redirect.parse_export_section(&mut section, exports))?;
+                writer.exports(section);
             }
             // Called by its export.
             Payload::StartSection { .. } => {}
-            Payload::CodeSectionStart { .. } => code = CodeSection::new(),
+            Payload::ElementSection(elements) => {
+                let mut section = ElementSection::new();
+                encoded(redirect.parse_element_section(&mut section, elements))?;
+                writer.module.section(&section);
+            }
+            Payload::CodeSectionStart { .. } => {}
             Payload::CodeSectionEntry(body) => {
-                let counter = shape.parameters(functions.len());
-                let (function, stats) = Body::read(&body, schedule, counter)?.write(&shape, check);
-                code.raw(&function);
-                functions.push(stats);
-                if functions.len() == shape.functions.len() {
-                    module.section(&code);
-                }
+                let wasmparser::ValidPayload::Func(function, _) = validated else {
+                    continue;
+                };
+                let body = Body::read(&body, function, &shape, instrumentation)?;
+                writer.body(&body);
             }
             other => {
                 if let Some((id, range)) = other.as_section() {
                     let data = &wasm[range];
-                    module.section(&RawSection { id, data });
+                    writer.module.section(&RawSection { id, data });
                 }
             }
         }
     }
-    added.before(u8::MAX, &shape, &mut module);
-    Ok(Instrumented {
-        wasm: module.finish(),
-        functions,
-    })
+    Ok(writer.finish())
 }
 
 fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, InstrumentError> {
@@ -201,92 +214,65 @@ fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, Ins
     })
 }
 
-/// What of a module decides how its functions are instrumented.
-#[derive(Default)]
-struct Shape {
-    /// Number of parameters of each type.
-    types: Vec<u32>,
-    /// Type of each function with a body.
-    functions: Vec<u32>,
-    /// Memories of the guest; the meter's index is behind theirs.
-    memories: u32,
-    /// The start function.
-    start: Option<u32>,
+/// Copies sections and replaces references to imported functions by their shims.
+struct Redirect<'a>(&'a Shape);
+
+impl Reencode for Redirect<'_> {
+    type Error = std::convert::Infallible;
+
+    fn function_index(
+        &mut self,
+        function: u32,
+    ) -> Result<u32, wasm_encoder::reencode::Error<Self::Error>> {
+        Ok(self.0.callee(function))
+    }
 }
 
-impl Shape {
-    fn read(wasm: &[u8]) -> Result<Self, InstrumentError> {
-        let mut shape = Self::default();
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload? {
-                Payload::TypeSection(types) => {
-                    for group in types {
-                        for ty in group?.into_types() {
-                            let parameters = match ty.composite_type.inner {
-                                wasmparser::CompositeInnerType::Func(ty) => ty.params().len(),
-                                _ => 0,
-                            };
-                            // A valid type has at most 1,000 parameters.
-                            shape
-                                .types
-                                .push(u32::try_from(parameters).unwrap_or(u32::MAX));
-                        }
-                    }
-                }
-                Payload::ImportSection(imports) => {
-                    for import in imports {
-                        let is_memory = matches!(import?.ty, TypeRef::Memory(_));
-                        shape.memories += u32::from(is_memory);
-                    }
-                }
-                Payload::FunctionSection(functions) => {
-                    for ty in functions {
-                        shape.functions.push(ty?);
-                    }
-                }
-                Payload::MemorySection(memories) => shape.memories += memories.count(),
-                Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        for name in [METER_EXPORT, START_EXPORT] {
-                            if export.name == name {
-                                return Err(InstrumentError::ReservedName { name });
-                            }
-                        }
-                    }
-                }
-                Payload::StartSection { func, .. } => shape.start = Some(func),
-                _ => {}
-            }
+/// The module in the making, and which of the sections that must be there are.
+struct Writer<'a> {
+    shape: &'a Shape,
+    instrumentation: &'a Instrumentation,
+    module: Module,
+    code: CodeSection,
+    stats: Vec<FunctionStats>,
+    has_functions: bool,
+    has_memory: bool,
+    has_export: bool,
+    has_code: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(shape: &'a Shape, instrumentation: &'a Instrumentation) -> Self {
+        let nothing_to_add = shape.imports.is_empty();
+        Self {
+            shape,
+            instrumentation,
+            module: Module::new(),
+            code: CodeSection::new(),
+            stats: Vec::new(),
+            has_functions: nothing_to_add,
+            has_memory: false,
+            has_export: false,
+            has_code: nothing_to_add,
         }
-        if shape.memories > 1 {
-            let memories = shape.memories;
-            return Err(InstrumentError::Memories { memories });
+    }
+
+    /// The function section with a shim for each imported function.
+    fn functions(&mut self) {
+        self.has_functions = true;
+        let mut section = FunctionSection::new();
+        for ty in &self.shape.functions {
+            section.function(*ty);
         }
-        Ok(shape)
+        for import in &self.shape.imports {
+            section.function(import.ty);
+        }
+        self.module.section(&section);
     }
 
-    /// Number of parameters of the function with this body.
-    fn parameters(&self, body: usize) -> u32 {
-        let ty = self.functions.get(body).copied().unwrap_or_default();
-        self.types.get(ty as usize).copied().unwrap_or_default()
-    }
-
-    fn meter(&self) -> u32 {
-        self.memories
-    }
-}
-
-/// Whether the meter and its export are in the module already.
-#[derive(Default)]
-struct Added {
-    memory: bool,
-    export: bool,
-}
-
-impl Added {
-    fn memory(&mut self, section: &mut MemorySection) {
-        self.memory = true;
+    /// The memory section with the meter.
+    fn memories(&mut self, mut section: MemorySection) {
+        self.has_memory = true;
         section.memory(MemoryType {
             minimum: 1,
             maximum: Some(1),
@@ -294,19 +280,42 @@ impl Added {
             shared: false,
             page_size_log2: None,
         });
+        self.module.section(&section);
     }
 
-    fn export(&mut self, shape: &Shape, section: &mut ExportSection) {
-        self.export = true;
-        section.export(METER_EXPORT, ExportKind::Memory, shape.meter());
-        if let Some(start) = shape.start {
+    /// The export section with the meter and what was the start function.
+    fn exports(&mut self, mut section: ExportSection) {
+        self.has_export = true;
+        section.export(METER_EXPORT, ExportKind::Memory, self.shape.meter());
+        if let Some(start) = self.shape.start {
+            let start = self.shape.callee(start);
             section.export(START_EXPORT, ExportKind::Func, start);
         }
+        self.module.section(&section);
+    }
+
+    fn body(&mut self, body: &Body<'_>) {
+        let (function, stats) = body.write(self.shape, self.instrumentation);
+        self.code.raw(&function);
+        self.stats.push(stats);
+        if self.stats.len() == self.shape.functions.len() {
+            self.end_of_code();
+        }
+    }
+
+    /// The code section with the shims.
+    fn end_of_code(&mut self) {
+        self.has_code = true;
+        for number in 0..self.shape.imports.len() {
+            let shim = shim::write(self.shape, number, &self.instrumentation.schedule);
+            self.code.raw(&shim);
+        }
+        self.module.section(&self.code);
     }
 
     /// Emits what belongs before a section with number `id` and is not there yet. Custom sections
     /// may stand anywhere.
-    fn before(&mut self, id: u8, shape: &Shape, module: &mut Module) {
+    fn before(&mut self, id: u8) {
         // The data count section has number 12 but stands before the code.
         let id = if id == SectionId::DataCount as u8 {
             SectionId::Code as u8
@@ -316,148 +325,32 @@ impl Added {
         if id == SectionId::Custom as u8 {
             return;
         }
-        if id > SectionId::Memory as u8 && !self.memory {
-            let mut section = MemorySection::new();
-            self.memory(&mut section);
-            module.section(&section);
+        if id > SectionId::Function as u8 && !self.has_functions {
+            self.functions();
         }
-        if id > SectionId::Export as u8 && !self.export {
-            let mut section = ExportSection::new();
-            self.export(shape, &mut section);
-            module.section(&section);
+        if id > SectionId::Memory as u8 && !self.has_memory {
+            self.memories(MemorySection::new());
+        }
+        if id > SectionId::Export as u8 && !self.has_export {
+            self.exports(ExportSection::new());
+        }
+        if id > SectionId::Code as u8 && !self.has_code {
+            self.end_of_code();
+        }
+    }
+
+    fn finish(mut self) -> Instrumented {
+        self.before(u8::MAX);
+        Instrumented {
+            wasm: self.module.finish(),
+            functions: self.stats,
         }
     }
 }
 
-/// A function, and what is to be done in it.
-struct Body<'a> {
-    locals: Vec<(u32, wasmparser::ValType)>,
-    /// Index of the local that counts.
-    counter: u32,
-    /// All operators, and where they begin in the module.
-    operators: &'a [u8],
-    start: usize,
-    edits: Vec<Edit>,
-    bytes: usize,
-}
-
-impl<'a> Body<'a> {
-    fn read(
-        body: &FunctionBody<'a>,
-        schedule: &Schedule,
-        parameters: u32,
-    ) -> Result<Self, InstrumentError> {
-        let mut locals = Vec::new();
-        let mut counter = parameters;
-        for group in body.get_locals_reader()? {
-            let (count, ty) = group?;
-            // A valid function has at most 50,000 locals.
-            counter = counter.saturating_add(count);
-            locals.push((count, ty));
-        }
-        let mut reader = body.get_operators_reader()?;
-        let start = reader.original_position();
-        let Range { end, .. } = body.range();
-        let bytes = body.as_bytes();
-        let mut edits = Edits::new(start, schedule.function());
-        while !reader.eof() {
-            let at = reader.original_position();
-            let operator = reader.read()?;
-            let proposal = proposal(&operator);
-            if !PROPOSALS.contains(&proposal) {
-                return Err(InstrumentError::Feature {
-                    proposal,
-                    offset: at,
-                });
-            }
-            let next = reader.original_position();
-            edits.operator(&operator, schedule.operator(&operator), at, next);
-        }
-        Ok(Self {
-            locals,
-            counter,
-            operators: &bytes[bytes.len() - (end - start)..],
-            start,
-            edits: edits.finish(),
-            bytes: bytes.len(),
-        })
-    }
-
-    fn write(&self, shape: &Shape, check: Check) -> (Vec<u8>, FunctionStats) {
-        let locals = self.locals.iter().map(|(count, ty)| {
-            // Types of locals within the profiles are plain.
-            (
-                *count,
-                RoundtripReencoder.val_type(*ty).unwrap_or(ValType::I32),
-            )
-        });
-        let locals: Vec<_> = locals.chain([(1, ValType::I64)]).collect();
-        let mut function = Function::new(locals);
-        let (mut increments, mut safepoints, mut done) = (0, 0, self.start);
-        for edit in &self.edits {
-            function.raw(
-                self.operators[done - self.start..edit.at - self.start]
-                    .iter()
-                    .copied(),
-            );
-            done = edit.at;
-            self.apply(edit, shape, check, &mut function);
-            increments += u32::from(edit.charge > 0);
-            safepoints += u32::from(edit.flush);
-        }
-        function.raw(self.operators[done - self.start..].iter().copied());
-        let bytes = function.into_raw_body();
-        let stats = FunctionStats {
-            increments,
-            safepoints,
-            bytes_before: self.bytes,
-            bytes_after: bytes.len(),
-        };
-        (bytes, stats)
-    }
-
-    /// Leaves the counter in its local, and, for a flush, in the meter.
-    fn apply(&self, edit: &Edit, shape: &Shape, check: Check, function: &mut Function) {
-        let word = |offset| MemArg {
-            offset,
-            align: 3,
-            memory_index: shape.meter(),
-        };
-        if edit.flush {
-            // The address of the store.
-            function.instruction(&Instruction::I32Const(0));
-        }
-        if edit.reload {
-            function.instruction(&Instruction::I32Const(0));
-            function.instruction(&Instruction::I64Load(word(COUNTER_OFFSET)));
-        } else {
-            function.instruction(&Instruction::LocalGet(self.counter));
-        }
-        if edit.charge > 0 {
-            // What a block costs is far below 2^63.
-            let charge = i64::try_from(edit.charge).unwrap_or(i64::MAX);
-            function.instruction(&Instruction::I64Const(charge));
-            function.instruction(&Instruction::I64Add);
-        }
-        let changed = edit.reload || edit.charge > 0;
-        match (changed, edit.flush) {
-            (true, true) => function.instruction(&Instruction::LocalTee(self.counter)),
-            (true, false) => function.instruction(&Instruction::LocalSet(self.counter)),
-            (false, _) => function,
-        };
-        if edit.flush {
-            function.instruction(&Instruction::I64Store(word(COUNTER_OFFSET)));
-            if check == Check::Synchronous {
-                function.instruction(&Instruction::LocalGet(self.counter));
-                function.instruction(&Instruction::I32Const(0));
-                function.instruction(&Instruction::I64Load(word(HEADROOM_OFFSET)));
-                function.instruction(&Instruction::I64Add);
-                function.instruction(&Instruction::I64Const(0));
-                function.instruction(&Instruction::I64LtS);
-                function.instruction(&Instruction::If(BlockType::Empty));
-                function.instruction(&Instruction::Unreachable);
-                function.instruction(&Instruction::End);
-            }
-        }
-    }
+/// A type of locals within the profiles, which are plain.
+pub(super) fn local_type(ty: wasmparser::ValType) -> wasm_encoder::ValType {
+    RoundtripReencoder
+        .val_type(ty)
+        .unwrap_or(wasm_encoder::ValType::I32)
 }

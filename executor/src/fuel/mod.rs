@@ -1,22 +1,62 @@
-//! Metering: what executing costs, and guests that count it.
+//! Metering: what executing costs, guests that count it, and the thread that stops them.
 //!
-//! This room knows wasm bytes and one page of memory; it does not know blocks, storage or instances.
+//! This room knows wasm bytes, prices, limits and the meter's page; it does not know storage or
+//! blocks.
 //!
 //! | file | |
 //! |---|---|
-//! | `meter` | who counts |
-//! | `schedule` | prices, as data |
+//! | `meter` | who counts, and in which unit |
+//! | `schedule`, `host_prices` | prices, as data |
+//! | `limits` | whose limit a call is under |
+//! | `layout` | the words of the meter |
+//! | `shape` | what of a module matters here |
 //! | `placement` | where a function charges and publishes |
+//! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |
+//! | `page` | the meter's page: its words, its protection, the fault |
+//! | `handover`, `sync` | who may touch a page, and when |
+//! | `arbiter` | the thread that looks at running guests |
+//! | `walk` | charging for keys while a host function runs |
+//! | `gauge` | one call: its limits set, its count read, the verdict given |
 
+mod arbiter;
+mod body;
+mod code;
+mod gauge;
+#[expect(unsafe_code, reason = "cells passed between threads by a phase")]
+mod handover;
+mod host_prices;
 mod instrument;
+mod layout;
+mod limits;
 mod meter;
+#[expect(
+    unsafe_code,
+    reason = "page protection, a signal handler, words beside the engine"
+)]
+mod page;
 mod placement;
 mod schedule;
+mod shape;
+mod shim;
+mod sync;
+mod walk;
 
+pub use arbiter::ARBITER_PERIOD_DEFAULT;
+pub(crate) use arbiter::Arbiter;
+pub(crate) use gauge::{Ending, Gauge, GaugeError, Metering};
+pub use host_prices::{FUEL_LEFT, HostPrice};
 pub use instrument::{
-    COUNTER_OFFSET, Check, FUEL_MAX, FunctionStats, HEADROOM_OFFSET, InstrumentError, Instrumented,
-    METER_EXPORT, START_EXPORT, instrument,
+    Check, FunctionStats, InstrumentError, Instrumentation, Instrumented, instrument,
 };
-pub use meter::{Fuel, Meter};
-pub use schedule::{SCHEDULE_VERSION, Schedule};
+pub use layout::{
+    COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_OFFSET,
+    METER_EXPORT, SIZE_OFFSET, START_EXPORT, TOLD_OFFSET, WALKED_OFFSET,
+};
+pub use limits::{
+    CallLimits, CancelToken, ConsensusFuel, DEPTH_BYTES_DEFAULT, LocalLimit, OnOverrun, Refuel,
+    RefuelCallback,
+};
+pub use meter::{Fuel, FuelUsed, Meter};
+pub use schedule::{KeyPrices, SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};
+pub use walk::Walk;

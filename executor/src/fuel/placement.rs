@@ -6,6 +6,8 @@
 
 use wasmparser::Operator;
 
+use super::{body::Redirected, schedule::UnitPrice};
+
 /// What is to be done at one place of a function.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Edit {
@@ -15,8 +17,16 @@ pub(super) struct Edit {
     pub(super) reload: bool,
     /// Add to the counter.
     pub(super) charge: u64,
+    /// Charge for the size on top of the stack.
+    pub(super) size: Option<UnitPrice>,
     /// Publish the counter.
     pub(super) flush: bool,
+    /// Compare with the limit, whoever else notices overruns.
+    pub(super) check: bool,
+    /// A call follows.
+    pub(super) calls: bool,
+    /// What to write instead of the operator here, and where the next one begins.
+    pub(super) replace: Option<(usize, Redirected)>,
 }
 
 /// Finds the blocks of a function and what has to be done at their edges.
@@ -36,17 +46,28 @@ impl Edits {
                 at: start,
                 reload: true,
                 charge: u64::from(invocation),
-                flush: false,
+                ..Edit::default()
             },
             // The function itself is a block.
             depth: 1,
         }
     }
 
-    /// Takes in the operator from `at` to `next`.
-    pub(super) fn operator(&mut self, operator: &Operator<'_>, cost: u32, at: usize, next: usize) {
+    /// Takes in the operator from `at` to `next`, which costs so much, and so much for its size.
+    pub(super) fn operator(
+        &mut self,
+        operator: &Operator<'_>,
+        cost: u32,
+        size: Option<UnitPrice>,
+        at: usize,
+        next: usize,
+    ) {
         if is_barrier(operator) || self.leaves(operator) {
-            self.flush_before(at);
+            let edit = self.edit_at(at);
+            edit.flush = true;
+            edit.size = size;
+            edit.check = is_sized(operator);
+            edit.calls = is_call(operator);
         }
         self.block.charge += u64::from(cost);
         match operator {
@@ -78,19 +99,27 @@ impl Edits {
         }
     }
 
-    /// Publishes the counter before the operator at `at`, which is the last of its block and has
-    /// been paid for by then.
-    fn flush_before(&mut self, at: usize) {
+    /// What is done before the operator at `at`, which is the last one taken in or the next.
+    fn edit_at(&mut self, at: usize) -> &mut Edit {
         if self.block.at == at {
-            self.block.flush = true;
-        } else {
-            // The charge stands at the start of the block, so it is in the counter here.
-            let flush = Edit {
+            return &mut self.block;
+        }
+        if self.done.last().is_none_or(|edit| edit.at != at) {
+            self.done.push(Edit {
                 at,
-                flush: true,
                 ..Edit::default()
-            };
-            self.done.push(flush);
+            });
+        }
+        let last = self.done.len() - 1;
+        &mut self.done[last]
+    }
+
+    /// Replaces the operator from `at` to `next`, the last one taken in.
+    pub(super) fn replace(&mut self, at: usize, next: usize, by: Redirected) {
+        let done = self.done.iter_mut().rev();
+        match done.take(2).find(|edit| edit.at == at) {
+            Some(edit) => edit.replace = Some((next, by)),
+            None => self.edit_at(at).replace = Some((next, by)),
         }
     }
 
@@ -104,7 +133,7 @@ impl Edits {
     pub(super) fn finish(mut self) -> Vec<Edit> {
         self.begin(usize::MAX);
         self.done
-            .retain(|edit| edit.reload || edit.flush || edit.charge > 0);
+            .retain(|edit| edit.reload || edit.flush || edit.charge > 0 || edit.replace.is_some());
         self.done.sort_by_key(|edit| edit.at);
         self.done
     }
@@ -113,19 +142,23 @@ impl Edits {
 /// Operators whose effect may be seen from outside, or that may take long: before them the counter
 /// is published.
 fn is_barrier(operator: &Operator<'_>) -> bool {
-    is_call(operator)
-        || matches!(
-            operator,
-            Operator::Unreachable
-                | Operator::MemoryGrow { .. }
-                | Operator::MemoryCopy { .. }
-                | Operator::MemoryFill { .. }
-                | Operator::MemoryInit { .. }
-                | Operator::TableGrow { .. }
-                | Operator::TableCopy { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableInit { .. }
-        )
+    is_call(operator) || is_sized(operator) || matches!(operator, Operator::Unreachable)
+}
+
+/// Operators that may take long, or that take from the machine what a rollback does not give back
+/// at once.
+fn is_sized(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::MemoryGrow { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableInit { .. }
+    )
 }
 
 fn is_call(operator: &Operator<'_>) -> bool {

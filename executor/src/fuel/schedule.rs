@@ -1,16 +1,21 @@
 //! What executing costs, as data: a versioned table with a hash.
 //!
-//! Invariant: two schedules with the same hash charge every module alike. The default prices
-//! WebAssembly's operators as wasmtime 36 does, so that its own fuel is an oracle for ours: an
+//! Every price has a name and is a whole number; [`Schedule::rows`] lists them, [`Schedule::set`]
+//! changes one. Invariant: two schedules with the same hash charge every module alike. The default
+//! prices WebAssembly's operators as wasmtime 36 does, so that its own fuel is an oracle for ours: an
 //! operator costs 1, those that compile to nothing cost 0, and every invocation of a function costs
 //! 1 beside them.
+
+use std::collections::BTreeMap;
 
 use blake2b_simd::Params;
 use sp_core::H256;
 use wasmparser::Operator;
 
+use super::host_prices::{self, HostPrice};
+
 /// Number of the format of [`Schedule`]; part of its hash.
-pub const SCHEDULE_VERSION: u32 = 1;
+pub const SCHEDULE_VERSION: u32 = 2;
 
 macro_rules! define_operators {
     ($(@$proposal:ident $operator:ident $({ $($argument:ident: $type:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
@@ -53,21 +58,98 @@ const FREE: [&str; 8] = [
     "End",
 ];
 
+/// A price per unit: so much for each of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitPrice {
+    /// Fuel for 2^`shift` units. At most 65,535, so that no count of units makes a counter wrap.
+    pub fuel: u16,
+    /// Binary logarithm of the units that are paid for together.
+    pub shift: u8,
+}
+
+/// Bytes are paid for by 64.
+const BYTES_SHIFT: u8 = 6;
+
+impl UnitPrice {
+    /// Fuel for each 64 bytes.
+    pub(super) fn of_bytes(fuel: u16) -> Self {
+        let shift = BYTES_SHIFT;
+        Self { fuel, shift }
+    }
+
+    fn of_each(fuel: u16) -> Self {
+        Self { fuel, shift: 0 }
+    }
+}
+
+/// The prices of sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SizePrices {
+    /// Each 64 bytes of `memory.copy`, `memory.fill` and `memory.init`.
+    bytes: u16,
+    /// Each element of `table.copy`, `table.fill`, `table.init` and `table.grow`.
+    element: u16,
+    /// Each page of `memory.grow`.
+    page: u16,
+}
+
+/// The prices of walking keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyPrices {
+    /// Each key of the state that a host function steps over, be it to remove it.
+    pub walked: u32,
+    /// Each changed key that a root is calculated from.
+    pub rooted: u32,
+}
+
 /// The price of everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     /// Fuel for invoking a function, beside its operators.
-    function: u32,
+    function: u16,
     /// Fuel for each operator, by its number.
-    operators: Vec<u32>,
+    operators: Vec<u16>,
+    sizes: SizePrices,
+    keys: KeyPrices,
+    /// Prices of host functions that depart from the default ones.
+    host: BTreeMap<String, HostPrice>,
+}
+
+/// There is no price of this name, or it cannot be so high.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetPriceError {
+    /// No such name.
+    #[error("there is no price `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// Too high.
+    #[error("the price `{name}` is at most {max}")]
+    TooHigh {
+        /// The name.
+        name: String,
+        /// The most it can be.
+        max: u32,
+    },
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        let cost = |name: &&str| u32::from(!FREE.contains(name));
+        let cost = |name: &&str| u16::from(!FREE.contains(name));
         Self {
             function: 1,
             operators: OPERATORS.iter().map(cost).collect(),
+            sizes: SizePrices {
+                bytes: 8,
+                element: 4,
+                page: 4_096,
+            },
+            keys: KeyPrices {
+                walked: 10_000,
+                rooted: 40_000,
+            },
+            host: BTreeMap::new(),
         }
     }
 }
@@ -75,30 +157,124 @@ impl Default for Schedule {
 impl Schedule {
     /// Fuel for invoking a function, beside its operators.
     pub fn function(&self) -> u32 {
-        self.function
+        self.function.into()
     }
 
-    /// Fuel for executing an operator once; one that this version does not know costs 1.
+    /// Fuel for executing an operator once, whatever its sizes; one that this version does not know
+    /// costs 1.
     pub fn operator(&self, operator: &Operator<'_>) -> u32 {
         let number = number(operator).map(|number| number as usize);
         let cost = number.and_then(|number| self.operators.get(number));
-        cost.copied().unwrap_or(1)
+        cost.copied().unwrap_or(1).into()
     }
 
-    /// Sets the price of an operator by its name in `wasmparser`, such as `I32DivS`. Returns whether
-    /// there is such an operator.
-    pub fn set_operator(&mut self, name: &str, fuel: u32) -> bool {
-        let number = OPERATORS.iter().position(|known| *known == name);
-        let place = number.and_then(|number| self.operators.get_mut(number));
-        place.map(|place| *place = fuel).is_some()
+    /// What each unit of an operator's topmost operand costs, for those that have a size.
+    pub fn size(&self, operator: &Operator<'_>) -> Option<UnitPrice> {
+        let SizePrices {
+            bytes,
+            element,
+            page,
+        } = self.sizes;
+        match operator {
+            Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryInit { .. } => Some(UnitPrice::of_bytes(bytes)),
+            Operator::TableCopy { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableGrow { .. } => Some(UnitPrice::of_each(element)),
+            Operator::MemoryGrow { .. } => Some(UnitPrice::of_each(page)),
+            _ => None,
+        }
     }
 
-    /// BLAKE2b-256 of the table: version, price of a function, and of each operator behind its name.
+    /// What a host function costs, by its name.
+    pub fn host(&self, name: &str) -> HostPrice {
+        let set = self.host.get(name).copied();
+        set.unwrap_or_else(|| host_prices::of(name))
+    }
+
+    /// What walking keys costs.
+    pub fn keys(&self) -> KeyPrices {
+        self.keys
+    }
+
+    /// Every price with its name. Host functions are named as they were set; what all others cost by
+    /// default belongs to [`SCHEDULE_VERSION`].
+    pub fn rows(&self) -> Vec<(String, u32)> {
+        let mut rows = vec![("function".to_owned(), u32::from(self.function))];
+        let operators = OPERATORS.iter().zip(&self.operators);
+        rows.extend(operators.map(|(name, cost)| (format!("operator {name}"), u32::from(*cost))));
+        let SizePrices {
+            bytes,
+            element,
+            page,
+        } = self.sizes;
+        rows.extend([
+            ("size 64 bytes".to_owned(), u32::from(bytes)),
+            ("size element".to_owned(), u32::from(element)),
+            ("size page".to_owned(), u32::from(page)),
+            ("keys walked".to_owned(), self.keys.walked),
+            ("keys rooted".to_owned(), self.keys.rooted),
+        ]);
+        for (name, price) in &self.host {
+            rows.extend([
+                (format!("host {name} call"), price.base),
+                (format!("host {name} passed"), u32::from(price.passed)),
+                (format!("host {name} returned"), u32::from(price.returned)),
+            ]);
+        }
+        rows
+    }
+
+    /// Sets a price by the name [`Self::rows`] gives it. A host function's three are named
+    /// `host NAME call`, `host NAME passed` and `host NAME returned`, whether they are listed or not.
+    ///
+    /// # Errors
+    /// [`SetPriceError`]; nothing is changed then.
+    pub fn set(&mut self, name: &str, fuel: u32) -> Result<(), SetPriceError> {
+        let small = || {
+            u16::try_from(fuel).map_err(|_too_high| SetPriceError::TooHigh {
+                name: name.to_owned(),
+                max: u16::MAX.into(),
+            })
+        };
+        let unknown = || SetPriceError::Unknown {
+            name: name.to_owned(),
+        };
+        let words: Vec<_> = name.split(' ').collect();
+        match words.as_slice() {
+            ["function"] => self.function = small()?,
+            ["operator", operator] => {
+                let number = OPERATORS.iter().position(|known| known == operator);
+                let place = number.and_then(|number| self.operators.get_mut(number));
+                *place.ok_or_else(unknown)? = small()?;
+            }
+            ["size", "64", "bytes"] => self.sizes.bytes = small()?,
+            ["size", "element"] => self.sizes.element = small()?,
+            ["size", "page"] => self.sizes.page = small()?,
+            ["keys", "walked"] => self.keys.walked = fuel,
+            ["keys", "rooted"] => self.keys.rooted = fuel,
+            ["host", function, part] => {
+                let mut price = self.host(function);
+                match *part {
+                    "call" => price.base = fuel,
+                    "passed" => price.passed = small()?,
+                    "returned" => price.returned = small()?,
+                    _ => return Err(unknown()),
+                }
+                self.host.insert((*function).to_owned(), price);
+            }
+            _ => return Err(unknown()),
+        }
+        Ok(())
+    }
+
+    /// BLAKE2b-256 of the version and of every price behind its name.
     pub fn hash(&self) -> H256 {
         let mut state = Params::new().hash_length(32).to_state();
         state.update(&SCHEDULE_VERSION.to_le_bytes());
-        state.update(&self.function.to_le_bytes());
-        for (name, cost) in OPERATORS.iter().zip(&self.operators) {
+        for (name, cost) in self.rows() {
             state.update(name.as_bytes());
             state.update(&[0]);
             state.update(&cost.to_le_bytes());
@@ -130,15 +306,34 @@ mod tests {
     }
 
     #[test]
-    fn every_price_is_in_the_hash() {
+    fn every_price_is_in_the_hash_and_can_be_set() {
         let before = Schedule::default();
         assert_eq!(before.hash(), Schedule::default().hash());
         let mut hashes = std::collections::BTreeSet::from([before.hash()]);
-        for name in ["I32DivS", "F64Sqrt", "Nop", "MemoryGrow"] {
+        let host = ["call", "passed", "returned"].map(|part| format!("host ext_f {part}"));
+        let names = before.rows().into_iter().map(|(name, _)| name).chain(host);
+        for name in names {
             let mut changed = before.clone();
-            assert!(changed.set_operator(name, 9));
+            changed.set(&name, 9).expect("it is a price");
+            let listed = changed.rows().into_iter().find(|(row, _)| *row == name);
+            assert_eq!(listed, Some((name.clone(), 9)));
             assert!(hashes.insert(changed.hash()), "{name}");
         }
-        assert!(!before.clone().set_operator("I32Divs", 9));
+        let mut changed = before.clone();
+        for name in [
+            "",
+            "operator I32Divs",
+            "size",
+            "host ext_f",
+            "host ext_f fee",
+        ] {
+            let name = name.to_owned();
+            assert_eq!(changed.set(&name, 9), Err(SetPriceError::Unknown { name }));
+        }
+        assert!(matches!(
+            changed.set("size page", 65_536),
+            Err(SetPriceError::TooHigh { max: 65_535, .. })
+        ));
+        assert_eq!(changed, before);
     }
 }

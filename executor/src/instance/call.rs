@@ -12,7 +12,7 @@ use thiserror::Error;
 use wasmtime::{Store, TypedFunc};
 
 use super::{Trap, TrapKind, trap};
-use crate::fuel::Fuel;
+use crate::fuel::{Fuel, FuelUsed};
 
 /// How a guest call ended, as every machine would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Called {
     /// How it ended.
     pub outcome: CallOutcome,
     /// Fuel used, where it is counted; the limit if that was passed.
-    pub fuel: Option<Fuel>,
+    pub fuel: Option<FuelUsed>,
 }
 
 /// Why a call has no outcome. None of these says anything about the guest's validity.
@@ -66,6 +66,18 @@ pub enum CallError {
     /// this is no outcome.
     #[error("the guest exhausted the native stack, whose depth differs between machines")]
     NativeStack,
+    /// The call used more fuel than this machine allows.
+    #[error("the call used more than {limit}, this machine's limit")]
+    LocalLimit {
+        /// The limit.
+        limit: Fuel,
+    },
+    /// The call was cancelled.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// A limit with a callback needs a meter that can pause a guest.
+    #[error("a limit that can be extended needs the meter `Slacked`")]
+    NotResumable,
 }
 
 impl CallOutcome {

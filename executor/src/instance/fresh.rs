@@ -8,21 +8,22 @@
 use slackwater_host_functions::HostState;
 use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
 
-use super::{CallError, CallOutcome, Called, TrapKind, call::call_entry_point, gauge::Gauge, trap};
+use super::{CallError, CallOutcome, Called, TrapKind, call::call_entry_point, trap};
 use crate::{
-    fuel::Fuel,
-    runtime::{EntryPoint, ExportLookup, HeapPages, Metering, Runtime},
+    fuel::{CallLimits, Ending, FuelUsed, Gauge, GaugeError, Metering, Walk},
+    runtime::{EntryPoint, ExportLookup, HeapPages, Runtime},
 };
 
-/// Runs `method` with `input` in a new instance of `runtime`, with no more fuel than `limit`, if that
-/// is given and fuel is counted. Must be called inside
+/// Runs `method` with `input` in a new instance of `runtime`, within `limits`, if fuel is counted;
+/// keys are charged for through `walk`. Must be called inside
 /// [`sp_externalities::set_and_run_with_externalities`] for guests that touch storage.
 pub(crate) fn call_fresh(
     runtime: &Runtime,
     method: &str,
     input: &[u8],
     heap: HeapPages,
-    limit: Option<Fuel>,
+    limits: &CallLimits,
+    walk: Option<&Walk>,
     instances_max: u32,
 ) -> Result<Called, CallError> {
     let not_called = |kind, message: String| {
@@ -43,7 +44,8 @@ pub(crate) fn call_fresh(
         }
     };
     let mut store = new_store(runtime, heap);
-    Gauge::prepare(&mut store, &runtime.metering)?;
+    let unmetered = |error| gauge_failed(error, instances_max);
+    Gauge::prepare(&mut store, &runtime.metering).map_err(unmetered)?;
     let instance = match runtime.instance_pre.instantiate(&mut store) {
         Ok(instance) => instance,
         Err(error) => {
@@ -54,9 +56,41 @@ pub(crate) fn call_fresh(
             });
         }
     };
-    let gauge = Gauge::attach(&mut store, &instance, &runtime.metering, limit)?;
+    let gauge =
+        Gauge::attach(&mut store, &instance, &runtime.metering, limits, walk).map_err(unmetered)?;
     let ended = run(&mut store, &instance, runtime, entry_point, heap, input);
-    gauge.verdict(&store, limit, ended)
+    let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
+    let ending = gauge.ending(&store, trapped).map_err(unmetered)?;
+    verdict(ending, ended)
+}
+
+/// What the count says goes before how the run ended.
+fn verdict(ending: Ending, ended: Result<CallOutcome, CallError>) -> Result<Called, CallError> {
+    let stopped = |kind, message: String, fuel| {
+        let outcome = CallOutcome::trapped(kind, message);
+        Ok(Called { outcome, fuel })
+    };
+    match ending {
+        Ending::Within(fuel) => ended.map(|outcome| Called { outcome, fuel }),
+        Ending::OutOfFuel(limit) => {
+            let message = format!("more than {limit} were used");
+            stopped(TrapKind::OutOfFuel, message, Some(FuelUsed::all_of(limit)))
+        }
+        Ending::StackExhausted(fuel) => {
+            let message = "the guest called deeper than it may".to_owned();
+            stopped(TrapKind::StackExhausted, message, fuel)
+        }
+        Ending::LocalLimit(limit) => Err(CallError::LocalLimit { limit }),
+        Ending::Cancelled => Err(CallError::Cancelled),
+    }
+}
+
+fn gauge_failed(error: GaugeError, instances_max: u32) -> CallError {
+    match error {
+        GaugeError::Unusable(reason) => CallError::Instantiate { reason },
+        GaugeError::NoRoom => CallError::NoFreeInstance { instances_max },
+        GaugeError::NotResumable => CallError::NotResumable,
+    }
 }
 
 /// Starts the instance, if that is left to us, and calls its entry point.

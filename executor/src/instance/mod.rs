@@ -3,7 +3,6 @@
 
 mod call;
 mod fresh;
-mod gauge;
 mod trap;
 
 pub use call::{CallError, CallOutcome, Called};

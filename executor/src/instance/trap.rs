@@ -39,6 +39,8 @@ pub enum TrapKind {
     UndecodableOutput,
     /// The guest used more fuel than it was given. Whatever else happened, this comes first.
     OutOfFuel,
+    /// The guest called deeper than the chain allows.
+    StackExhausted,
     /// Any other trap of the engine.
     Other,
 }
@@ -61,10 +63,11 @@ impl std::fmt::Display for Trap {
 }
 
 impl Trap {
-    /// The name of the outcome in reports and fixtures: `trap` or `out_of_fuel`.
+    /// The name of the outcome in reports and fixtures: `trap`, `out_of_fuel` or `stack_exhausted`.
     pub fn outcome_name(&self) -> &'static str {
         match self.kind {
             TrapKind::OutOfFuel => "out_of_fuel",
+            TrapKind::StackExhausted => "stack_exhausted",
             _ => "trap",
         }
     }

@@ -3,14 +3,14 @@
 //! Invariant: memory, heap base and entry points have been looked up and type-checked once; a call
 //! looks nothing up by name in the instance. Cost: compilation takes seconds for a large runtime.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use slackwater_host_functions::{HostFunctions, HostState, register};
 use sp_core::H256;
 use sp_version::RuntimeVersion;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::fuel::{Check, METER_EXPORT, Meter, START_EXPORT, Schedule, instrument};
+use crate::fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument};
 
 use super::{
     Engine, RuntimeBlob, RuntimeError,
@@ -29,21 +29,6 @@ pub(crate) enum ExportLookup {
     Found(EntryPoint),
     Missing,
     NotAnEntryPoint,
-}
-
-/// Where an instance counts its fuel.
-#[derive(Clone, Copy)]
-pub(crate) enum Metering {
-    /// Nowhere.
-    Off,
-    /// In a memory of its own.
-    Guest {
-        meter: ModuleExport,
-        /// What is to be called before anything else.
-        start: Option<ModuleExport>,
-    },
-    /// In the engine.
-    Engine,
 }
 
 /// Runtime code, compiled and bound to its host functions.
@@ -80,8 +65,8 @@ impl Runtime {
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let mut wasm = own_memory(blob.wasm())?;
-        if engine.meter == Meter::Checked {
-            wasm = instrument(&wasm, &Schedule::default(), Check::Synchronous)?.wasm;
+        if let Some(instrumentation) = &engine.instrumentation {
+            wasm = instrument(&wasm, instrumentation)?.wasm;
         }
         let module =
             Module::new(&engine.wasmtime, &wasm).map_err(|error| RuntimeError::Compile {
@@ -103,7 +88,7 @@ impl Runtime {
             memory,
             heap_base,
             memory_pages_initial,
-            metering: metering(engine.meter, &module),
+            metering: metering(engine, &module),
             version: RuntimeVersion::default(),
             code_hash: blob.code_hash(),
             missing_host_functions,
@@ -145,12 +130,17 @@ impl Runtime {
     }
 }
 
-fn metering(meter: Meter, module: &Module) -> Metering {
-    match (meter, module.get_export_index(METER_EXPORT)) {
-        (Meter::Engine, _) => Metering::Engine,
-        (Meter::Checked, Some(meter)) => Metering::Guest {
+fn metering(engine: &Engine, module: &Module) -> Metering {
+    if engine.meter == Meter::Engine {
+        return Metering::Engine;
+    }
+    let meter = module.get_export_index(METER_EXPORT);
+    match (&engine.instrumentation, &engine.arbiter, meter) {
+        (Some(instrumentation), Some(arbiter), Some(meter)) => Metering::Guest {
             meter,
             start: module.get_export_index(START_EXPORT),
+            keys: instrumentation.schedule.keys(),
+            arbiter: Arc::clone(arbiter),
         },
         _ => Metering::Off,
     }

@@ -4,11 +4,13 @@
 //! from the environment. Memory: the pool reserves 4 GiB of addresses per instance and commits
 //! nothing until an instance touches it.
 
+use std::{sync::Arc, time::Duration};
+
 use thiserror::Error;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::GuestProfile;
-use crate::fuel::Meter;
+use crate::fuel::{Arbiter, Instrumentation, Meter};
 
 /// Most bytes a pooled instance may need beside its memory. The largest published runtimes
 /// (14,600 functions) stay below a tenth of it.
@@ -22,11 +24,14 @@ const WARM_SLOTS_MAX: u32 = 4;
 
 /// What the engine is built from; see the knobs of the same names in
 /// [`crate::ExecutorConfig`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EngineConfig {
     pub(crate) profile: GuestProfile,
     pub(crate) canonicalize_nans: bool,
     pub(crate) meter: Meter,
+    /// What is added to guests; `None` where they do not count.
+    pub(crate) instrumentation: Option<Instrumentation>,
+    pub(crate) arbiter_period: Duration,
     pub(crate) wasm_stack_bytes_max: usize,
     pub(crate) instances_max: u32,
     pub(crate) parallel_compilation: bool,
@@ -45,28 +50,47 @@ pub struct EngineError {
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) meter: Meter,
+    pub(crate) instrumentation: Option<Arc<Instrumentation>>,
+    /// Looks at the guests that count.
+    pub(crate) arbiter: Option<Arc<Arbiter>>,
 }
 
 impl Engine {
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        wasmtime::Engine::new(&wasmtime_config(config))
-            .map(|wasmtime| Self {
-                wasmtime,
-                meter: config.meter,
-            })
-            .map_err(|error| EngineError {
+        let wasmtime =
+            wasmtime::Engine::new(&wasmtime_config(config)).map_err(|error| EngineError {
                 reason: format!("{error:#}"),
-            })
+            })?;
+        let arbiter = match &config.instrumentation {
+            Some(_) => Some(Arc::new(arbiter(config)?)),
+            None => None,
+        };
+        Ok(Self {
+            wasmtime,
+            meter: config.meter,
+            instrumentation: config.instrumentation.clone().map(Arc::new),
+            arbiter,
+        })
     }
+}
+
+fn arbiter(config: &EngineConfig) -> Result<Arbiter, EngineError> {
+    if config.meter == Meter::Slacked && !Arbiter::can_protect() {
+        return Err(EngineError {
+            reason: "the pages of this host are too large for the meter `Slacked`; use `Checked`"
+                .to_owned(),
+        });
+    }
+    Arbiter::start(config.meter, config.instances_max, config.arbiter_period).map_err(|error| {
+        EngineError {
+            reason: format!("the arbiter's thread: {error}"),
+        }
+    })
 }
 
 fn wasmtime_config(settings: &EngineConfig) -> Config {
     // The guest's own, and the meter; a guest was validated to have one before it is instrumented.
-    let memories = if settings.meter == Meter::Checked {
-        2
-    } else {
-        1
-    };
+    let memories = if settings.meter.is_guest() { 2 } else { 1 };
     let mut pool = PoolingAllocationConfig::default();
     pool.max_unused_warm_slots(WARM_SLOTS_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)

@@ -13,7 +13,7 @@ mod version;
 pub(crate) use blob::blob_version;
 pub use blob::{CODE_BYTES_MAX, ModuleFacts, RuntimeBlob, code_hash};
 pub use compile::Runtime;
-pub(crate) use compile::{EntryPoint, ExportLookup, Metering};
+pub(crate) use compile::{EntryPoint, ExportLookup};
 pub(crate) use engine::EngineConfig;
 pub use engine::{Engine, EngineError};
 pub use error::RuntimeError;

@@ -20,7 +20,8 @@ use sp_core::{
 use sp_externalities::{Extensions, Externalities, TransactionType};
 use sp_state_machine::{Ext, IndexOperation, OverlayedChanges};
 
-use super::{BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher};
+use super::{BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher, walked::Walked};
+use crate::fuel::Walk;
 
 const LOCKSTEP: &str = "layers are opened and closed in pairs";
 
@@ -29,6 +30,8 @@ pub struct BlockLayers<'s, S> {
     state: &'s S,
     overlay: OverlayedChanges<Blake2Hasher>,
     extensions: Extensions,
+    /// Charges guests for the keys they walk.
+    walk: Walk,
     /// Operations of committed layers.
     index_kept: Vec<IndexOperation>,
     /// How many operations of the overlay have been kept or dropped.
@@ -55,6 +58,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             state,
             overlay: OverlayedChanges::default(),
             extensions,
+            walk: Walk::default(),
             index_kept: Vec::new(),
             index_seen: 0,
         }
@@ -63,6 +67,11 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// The state below the layers.
     pub fn state(&self) -> &'s S {
         self.state
+    }
+
+    /// What the guests that run on these layers are charged through for the keys they walk.
+    pub fn walk(&self) -> Walk {
+        self.walk.clone()
     }
 
     /// Runs `guest` with these layers as its storage. Layers it leaves open are rolled back.
@@ -74,7 +83,11 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         guest: impl FnOnce(&mut dyn Externalities) -> R,
     ) -> Result<R, StateError> {
         self.overlay.enter_runtime().expect(LOCKSTEP);
-        let mut ext = Ext::new(&mut self.overlay, self.state, Some(&mut self.extensions));
+        let walked = Walked {
+            state: self.state,
+            walk: self.walk.clone(),
+        };
+        let mut ext = Ext::new(&mut self.overlay, &walked, Some(&mut self.extensions));
         let result = guest(&mut ext);
         self.overlay.exit_runtime().expect(LOCKSTEP);
         self.state.check()?;

@@ -7,6 +7,7 @@
 //! | `db` | RocksDB; nothing else does |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
+//! | `walked` | a view whose keys cost the guest that walks them |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `changes` | what a block changed, ready to be compared or committed |
 //! | `memory` | a whole state in memory, for single calls and tests |
@@ -20,6 +21,7 @@ mod layers;
 mod memory;
 mod schema;
 mod view;
+mod walked;
 
 pub use changes::{BlockChanges, WriteSet};
 pub use commit::{BlockRecord, PreparedState};

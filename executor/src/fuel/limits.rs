@@ -1,0 +1,177 @@
+//! Whose limit a call is under, and what passing it means.
+//!
+//! A *consensus* limit is part of the chain's rules: every machine reaches the same verdict, and it is
+//! an outcome. A *local* limit protects this machine and decides nothing for others: passing it, or
+//! being cancelled, is an operational error.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use blake2b_simd::Params;
+use sp_core::H256;
+
+use super::{Fuel, Instrumentation};
+
+/// The limits of one call. Default: none.
+#[derive(Debug, Clone, Default)]
+pub struct CallLimits {
+    /// What the chain allows; more is [`crate::TrapKind::OutOfFuel`].
+    pub consensus: Option<Fuel>,
+    /// What this machine allows; more is [`crate::CallError::LocalLimit`].
+    pub local: Option<LocalLimit>,
+    /// What the call can be cancelled by; it is [`crate::CallError::Cancelled`] then.
+    pub cancel: Option<CancelToken>,
+}
+
+impl CallLimits {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A limit of the chain alone.
+    pub fn consensus(fuel: Fuel) -> Self {
+        Self {
+            consensus: Some(fuel),
+            ..Self::default()
+        }
+    }
+
+    /// A limit of this machine alone.
+    pub fn local(limit: impl Into<LocalLimit>) -> Self {
+        Self {
+            local: Some(limit.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what the call can be cancelled by.
+    #[must_use]
+    pub fn with_cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// The limit that guest and arbiter compare with by themselves.
+    pub(crate) fn fixed(&self) -> Option<Fuel> {
+        let local = self.local.as_ref();
+        let local = local.filter(|local| matches!(local.on_overrun, OnOverrun::Trap));
+        match (self.consensus, local.map(|local| local.fuel)) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+/// A limit of this machine.
+#[derive(Debug, Clone)]
+pub struct LocalLimit {
+    /// How much may be used.
+    pub fuel: Fuel,
+    /// What happens to a run that uses more.
+    pub on_overrun: OnOverrun,
+}
+
+impl From<Fuel> for LocalLimit {
+    /// A limit that ends what passes it.
+    fn from(fuel: Fuel) -> Self {
+        Self {
+            fuel,
+            on_overrun: OnOverrun::Trap,
+        }
+    }
+}
+
+/// What happens to a run that passes a local limit.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum OnOverrun {
+    /// It ends at its next safepoint.
+    #[default]
+    Trap,
+    /// It pauses at its next safepoint until the callback, called on a thread of its own, has decided.
+    /// Needs [`super::Meter::Slacked`].
+    Refuel(RefuelCallback),
+}
+
+/// Told what has been used, decides whether a run goes on.
+pub type RefuelCallback = Arc<dyn Fn(Fuel) -> Refuel + Send + Sync>;
+
+impl fmt::Debug for OnOverrun {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Trap => "Trap",
+            Self::Refuel(_) => "Refuel",
+        })
+    }
+}
+
+/// What a callback decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuel {
+    /// The run goes on under this limit. One that has been passed already asks again at once.
+    Extend(Fuel),
+    /// The run ends.
+    Stop,
+}
+
+/// Cancels every call it was given to, now or later. Clones share one state.
+///
+/// A run notices at its next safepoint, within about a period of the arbiter; one inside a host
+/// function when that returns.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Fuel as a rule of a chain: part of its configuration, the same for every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConsensusFuel {
+    /// What each extrinsic may use.
+    pub extrinsic: Fuel,
+    /// What the included extrinsics of a block may use together.
+    pub block: Fuel,
+    /// What beginning a block may use.
+    pub initialize: Fuel,
+    /// What ending a block may use.
+    pub finalize: Fuel,
+    /// The stack a guest may use, in bytes as the instrumentation estimates frames.
+    pub depth_bytes_max: u32,
+}
+
+/// Stack a guest may use by default where fuel is in consensus, in estimated bytes: half of what the
+/// native stack has by default, see `docs/fuel.md`.
+pub const DEPTH_BYTES_DEFAULT: u32 = 512 << 10;
+
+impl ConsensusFuel {
+    /// BLAKE2b-256 over limits and schedule: nodes that agree on it agree on every verdict.
+    pub fn hash(&self, instrumentation: &Instrumentation) -> H256 {
+        let mut state = Params::new().hash_length(32).to_state();
+        state.update(instrumentation.schedule.hash().as_bytes());
+        for Fuel(limit) in [self.extrinsic, self.block, self.initialize, self.finalize] {
+            state.update(&limit.to_le_bytes());
+        }
+        state.update(&self.depth_bytes_max.to_le_bytes());
+        H256::from_slice(state.finalize().as_bytes())
+    }
+}

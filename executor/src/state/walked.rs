@@ -1,0 +1,171 @@
+//! A state as host functions see it: every key stepped over is charged to the guest, and a guest that
+//! has no fuel left sees no more keys.
+//!
+//! Invariant: within the limit, everything is as the state says. Beyond it, answers are void, and the
+//! guest that asked is rolled back. Keys that exist only in the block's own layers are not seen here.
+
+use sp_core::{
+    Blake2Hasher, H256,
+    storage::{ChildInfo, StateVersion},
+};
+use sp_state_machine::{
+    Backend, BackendTransaction, IterArgs, StateMachineStats, StorageIterator, StorageKey,
+    StorageValue, UsageInfo,
+};
+use sp_trie::MerkleValue;
+
+use crate::fuel::Walk;
+
+/// `state`, with walks charged to `walk`.
+#[derive(Debug)]
+pub(super) struct Walked<'s, S> {
+    pub(super) state: &'s S,
+    pub(super) walk: Walk,
+}
+
+impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
+    type Error = S::Error;
+    type TrieBackendStorage = S::TrieBackendStorage;
+    type RawIter = WalkedIter<Self, S::RawIter>;
+
+    fn storage(&self, key: &[u8]) -> Result<Option<StorageValue>, S::Error> {
+        self.state.storage(key)
+    }
+
+    fn storage_hash(&self, key: &[u8]) -> Result<Option<H256>, S::Error> {
+        self.state.storage_hash(key)
+    }
+
+    fn closest_merkle_value(&self, key: &[u8]) -> Result<Option<MerkleValue<H256>>, S::Error> {
+        self.state.closest_merkle_value(key)
+    }
+
+    fn child_closest_merkle_value(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<MerkleValue<H256>>, S::Error> {
+        self.state.child_closest_merkle_value(child_info, key)
+    }
+
+    fn child_storage(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<StorageValue>, S::Error> {
+        self.state.child_storage(child_info, key)
+    }
+
+    fn child_storage_hash(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<H256>, S::Error> {
+        self.state.child_storage_hash(child_info, key)
+    }
+
+    fn exists_storage(&self, key: &[u8]) -> Result<bool, S::Error> {
+        self.state.exists_storage(key)
+    }
+
+    fn exists_child_storage(&self, child_info: &ChildInfo, key: &[u8]) -> Result<bool, S::Error> {
+        self.state.exists_child_storage(child_info, key)
+    }
+
+    fn next_storage_key(&self, key: &[u8]) -> Result<Option<StorageKey>, S::Error> {
+        if !self.walk.walk(1) {
+            return Ok(None);
+        }
+        self.state.next_storage_key(key)
+    }
+
+    fn next_child_storage_key(
+        &self,
+        child_info: &ChildInfo,
+        key: &[u8],
+    ) -> Result<Option<StorageKey>, S::Error> {
+        if !self.walk.walk(1) {
+            return Ok(None);
+        }
+        self.state.next_child_storage_key(child_info, key)
+    }
+
+    fn storage_root<'a>(
+        &self,
+        delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        state_version: StateVersion,
+    ) -> (H256, BackendTransaction<Blake2Hasher>) {
+        let delta: Vec<_> = delta.collect();
+        if !self.walk.root(delta.len() as u64) {
+            return Default::default();
+        }
+        self.state.storage_root(delta.into_iter(), state_version)
+    }
+
+    fn child_storage_root<'a>(
+        &self,
+        child_info: &ChildInfo,
+        delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        state_version: StateVersion,
+    ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
+        let delta: Vec<_> = delta.collect();
+        if !self.walk.root(delta.len() as u64) {
+            return Default::default();
+        }
+        self.state
+            .child_storage_root(child_info, delta.into_iter(), state_version)
+    }
+
+    fn raw_iter(&self, args: IterArgs<'_>) -> Result<Self::RawIter, S::Error> {
+        Ok(WalkedIter {
+            iter: self.state.raw_iter(args)?,
+            stopped: false,
+            backend: std::marker::PhantomData,
+        })
+    }
+
+    fn register_overlay_stats(&self, stats: &StateMachineStats) {
+        self.state.register_overlay_stats(stats);
+    }
+
+    fn usage_info(&self) -> UsageInfo {
+        self.state.usage_info()
+    }
+}
+
+/// An iterator that charges for each step.
+pub(super) struct WalkedIter<B, I> {
+    iter: I,
+    stopped: bool,
+    backend: std::marker::PhantomData<fn() -> B>,
+}
+
+impl<'s, S: Backend<Blake2Hasher>> StorageIterator<Blake2Hasher>
+    for WalkedIter<Walked<'s, S>, S::RawIter>
+{
+    type Backend = Walked<'s, S>;
+    type Error = S::Error;
+
+    fn next_key(&mut self, backend: &Walked<'s, S>) -> Option<Result<StorageKey, S::Error>> {
+        self.stopped = !backend.walk.walk(1);
+        if self.stopped {
+            return None;
+        }
+        self.iter.next_key(backend.state)
+    }
+
+    fn next_pair(
+        &mut self,
+        backend: &Walked<'s, S>,
+    ) -> Option<Result<(StorageKey, StorageValue), S::Error>> {
+        self.stopped = !backend.walk.walk(1);
+        if self.stopped {
+            return None;
+        }
+        self.iter.next_pair(backend.state)
+    }
+
+    fn was_complete(&self) -> bool {
+        !self.stopped && self.iter.was_complete()
+    }
+}
