@@ -10,6 +10,7 @@
 )]
 
 pub mod metered;
+pub mod overruns;
 pub mod random_loops;
 pub mod wast_suite;
 

@@ -161,6 +161,11 @@ impl Gauge {
             }
             Source::Guest(page) => used(page),
         };
+        let fixed = self.limits.fixed();
+        if let Some(limit) = fixed.filter(|limit| used.total > *limit) {
+            // How far it got depends on when it was noticed, so it is for people only.
+            log::debug!(target: "slackwater::fuel", "counted {} of {limit}", used.total);
+        }
         if let Some(limit) = self.limits.consensus.filter(|limit| used.total > *limit) {
             return Ok(Ending::OutOfFuel(limit));
         }

@@ -58,6 +58,14 @@ const FREE: [&str; 8] = [
     "End",
 ];
 
+/// Every cycle of calls or loops goes through one of these, so that its counter changes at each turn.
+const NEVER_FREE: [&str; 4] = [
+    "function",
+    "operator Br",
+    "operator BrIf",
+    "operator BrTable",
+];
+
 /// A price per unit: so much for each of so many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnitPrice {
@@ -121,6 +129,12 @@ pub enum SetPriceError {
     /// No such name.
     #[error("there is no price `{name}`")]
     Unknown {
+        /// The name.
+        name: String,
+    },
+    /// Nothing may go on for ever without costing anything.
+    #[error("the price `{name}` is at least 1: loops and recursion go through it")]
+    Free {
         /// The name.
         name: String,
     },
@@ -242,6 +256,10 @@ impl Schedule {
         let unknown = || SetPriceError::Unknown {
             name: name.to_owned(),
         };
+        if fuel == 0 && NEVER_FREE.contains(&name) {
+            let name = name.to_owned();
+            return Err(SetPriceError::Free { name });
+        }
         let words: Vec<_> = name.split(' ').collect();
         match words.as_slice() {
             ["function"] => self.function = small()?,
@@ -329,6 +347,12 @@ mod tests {
         ] {
             let name = name.to_owned();
             assert_eq!(changed.set(&name, 9), Err(SetPriceError::Unknown { name }));
+        }
+        for name in NEVER_FREE {
+            let free = SetPriceError::Free {
+                name: name.to_owned(),
+            };
+            assert_eq!(changed.set(name, 0), Err(free));
         }
         assert!(matches!(
             changed.set("size page", 65_536),
