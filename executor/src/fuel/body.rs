@@ -31,6 +31,11 @@ const PROPOSALS: [&str; 6] = [
 const FRAME_BYTES: u32 = 160;
 /// What a value in a frame is taken to need.
 const VALUE_BYTES: u32 = 8;
+/// What an operator of a long block may need beside: the compiler keeps values apart in the frame that
+/// are alive one after the other.
+const OPERATOR_BYTES: u32 = 2;
+/// For how many bytes of a body one byte of the frame is added, for the same reason.
+const BODY_BYTES: u32 = 16;
 /// A function without calls and with a smaller frame is not looked at: the margin covers it.
 const LEAF_BYTES_MAX: u32 = 1_024;
 
@@ -92,6 +97,7 @@ impl<'a> Body<'a> {
                 edits.replace(at, next, redirected);
             }
         }
+        let longest = edits.longest();
         let edits = edits.finish();
         Ok(Self {
             locals,
@@ -101,7 +107,7 @@ impl<'a> Body<'a> {
             bytes: bytes.len(),
             has_sizes: edits.iter().any(|edit| edit.size.is_some()),
             has_calls: edits.iter().any(|edit| edit.calls),
-            frame_bytes: heights.frame_bytes(counter),
+            frame_bytes: heights.frame_bytes(counter, longest, bytes.len()),
             edits,
         })
     }
@@ -311,10 +317,17 @@ impl Heights {
         Ok(())
     }
 
-    /// What the frame of a function with this many parameters and locals is taken to need.
-    fn frame_bytes(&self, locals: u32) -> u32 {
+    /// What the frame of a function is taken to need that has this many parameters and locals, this
+    /// many operators in its longest block, and a body of this many bytes.
+    fn frame_bytes(&self, locals: u32, longest: u32, bytes: usize) -> u32 {
         let values = locals.saturating_add(self.max);
-        // A valid function has less than 8 million operators and 51,000 locals.
-        FRAME_BYTES.saturating_add(values.saturating_mul(VALUE_BYTES))
+        let values = values.saturating_mul(VALUE_BYTES);
+        let spilled = longest.saturating_mul(OPERATOR_BYTES);
+        // A valid function has less than 8 million bytes and 51,000 locals.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX) / BODY_BYTES;
+        FRAME_BYTES
+            .saturating_add(values)
+            .saturating_add(spilled)
+            .saturating_add(bytes)
     }
 }

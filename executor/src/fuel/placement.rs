@@ -36,6 +36,9 @@ pub(super) struct Edits {
     block: Edit,
     /// Number of open blocks, the function itself among them.
     depth: u32,
+    /// Operators of the present block, and of the longest.
+    operators: u32,
+    longest: u32,
 }
 
 impl Edits {
@@ -50,7 +53,14 @@ impl Edits {
             },
             // The function itself is a block.
             depth: 1,
+            operators: 0,
+            longest: 0,
         }
+    }
+
+    /// Operators of the longest block so far.
+    pub(super) fn longest(&self) -> u32 {
+        self.longest.max(self.operators)
     }
 
     /// Takes in the operator from `at` to `next`, which costs so much, and so much for its size.
@@ -70,6 +80,8 @@ impl Edits {
             edit.calls = is_call(operator);
         }
         self.block.charge += u64::from(cost);
+        // A valid function has less than 8 million operators.
+        self.operators = self.operators.saturating_add(1);
         match operator {
             Operator::Block { .. } | Operator::If { .. } | Operator::Loop { .. } => self.depth += 1,
             Operator::End => self.depth -= 1,
@@ -125,6 +137,8 @@ impl Edits {
 
     /// Ends the block and begins another.
     fn begin(&mut self, at: usize) {
+        self.longest = self.longest();
+        self.operators = 0;
         let ended = std::mem::take(&mut self.block);
         self.done.push(ended);
         self.block.at = at;
