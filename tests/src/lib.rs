@@ -10,8 +10,10 @@
 )]
 
 pub mod metered;
+pub mod naive;
 pub mod overruns;
 pub mod random_loops;
+pub mod random_smith;
 pub mod wast_suite;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! Random modules that end and run long: nested bounded loops, branches out of them, calls.
 //!
 //! Random modules of general generators do little before they trap or return. These are written for
-//! metering: they spend most of their fuel in loops and calls, in every shape of control there is.
+//! metering: they spend most of their fuel in loops and calls, in every shape of control there is. Some
+//! may trap on the way.
 
 use std::fmt::Write;
 
@@ -9,15 +10,27 @@ use std::fmt::Write;
 const FUNCTIONS: u32 = 6;
 /// Nesting of statements.
 const DEPTH: u32 = 4;
+/// One in so many simple statements may trap, where some may.
+const TRAP_ODDS: u32 = 4;
 
 /// A module whose exported function `run` takes and returns an `i32`, as text. The same number gives
 /// the same module everywhere.
 pub fn looping_module(number: u64) -> String {
+    module(number, false)
+}
+
+/// As [`looping_module`], with operators here and there that trap for some values.
+pub fn trapping_module(number: u64) -> String {
+    module(number, true)
+}
+
+fn module(number: u64, traps: bool) -> String {
     let mut writer = Writer {
         random: Random::new(number),
         text: String::new(),
         function: 0,
         calls_left: 0,
+        traps,
     };
     writer.line("(module (memory 1)");
     writer.line("(table funcref (elem $f0 $f1 $f2))");
@@ -39,6 +52,8 @@ struct Writer {
     function: u32,
     /// Calls the present function may still make, so that work does not explode.
     calls_left: u32,
+    /// Whether it may trap.
+    traps: bool,
 }
 
 impl Writer {
@@ -81,6 +96,9 @@ impl Writer {
     }
 
     fn simple(&mut self) {
+        if self.traps && self.random.below(TRAP_ODDS) == 0 {
+            return self.trap();
+        }
         let (target, value) = (self.random.below(2), self.value(3));
         let line = match self.random.below(6) {
             0 => format!("(i32.store (i32.and {value} (i32.const 0xfffc)) (local.get 0))"),
@@ -88,6 +106,30 @@ impl Writer {
             2 => format!("(memory.fill (i32.const 8) {value} (i32.const 16))"),
             3 => "(nop) (drop (i64.const 7))".to_owned(),
             _ => format!("(local.set {target} {value})"),
+        };
+        self.line(&line);
+    }
+
+    /// An operator that traps for some values, with work before it in the same block.
+    fn trap(&mut self) {
+        let (one, two) = (self.value(2), self.value(1));
+        let line = match self.random.below(8) {
+            0 => format!("(local.set 0 (i32.div_u {one} (i32.and {two} (i32.const 31))))"),
+            1 => format!("(local.set 0 (i32.rem_s {one} (i32.and {two} (i32.const 15))))"),
+            2 => format!("(local.set 1 (i32.load (i32.and {one} (i32.const 0x1fffc))))"),
+            3 => format!("(i32.store (i32.and {one} (i32.const 0x1fffc)) {two})"),
+            4 => format!("(memory.fill (i32.and {one} (i32.const 0x1ffff)) {two} (i32.const 8))"),
+            5 => format!("(if (i32.eqz (i32.and {one} (i32.const 15))) (then (unreachable)))"),
+            6 => format!(
+                "(local.set 1 (i32.trunc_f32_s (f32.mul (f32.convert_i32_s {one}) (f32.const 9))))"
+            ),
+            // Only the last functions: the table holds the first ones, which must not call themselves.
+            _ if self.function > 2 && self.calls_left > 0 => {
+                self.calls_left -= 1;
+                let index = format!("(i32.and {one} (i32.const 3))");
+                format!("(local.set 0 (call_indirect (type $call) {two} {one} {index}))")
+            }
+            _ => format!("(local.set 0 (i32.div_s {one} (i32.and {two} (i32.const 7))))"),
         };
         self.line(&line);
     }

@@ -3,25 +3,15 @@
 //! Judged on every module of the WebAssembly test suite within the profile `wide`: each is run
 //! twice, as it is with `consume_fuel`, and instrumented without it.
 
-use std::collections::BTreeMap;
-
 use slackwater_executor::{
     GuestProfile,
     fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
 };
 use slackwater_tests::{
     metered::{Outcome, empty, engine, meter, operators_fuel, set_word},
-    wast_suite::wast_files,
+    wast_suite::{Stage, Step, steps, wast_files},
 };
-use wasmtime::{
-    Engine, Extern, Func, FuncType, Global, GlobalType, Instance, Memory, MemoryType, Module,
-    Mutability, Ref, RefType, Store, Table, TableType, Val, ValType,
-};
-use wast::{
-    Wast, WastArg, WastDirective, WastExecute, WastInvoke,
-    core::WastArgCore,
-    parser::{ParseBuffer, parse},
-};
+use wasmtime::{Instance, StoreLimits, Val};
 
 /// What the suite must give at least, so that a suite read in part is noticed.
 const CALLS_MIN: usize = 40_000;
@@ -31,10 +21,7 @@ const PLENTY: u64 = 1 << 50;
 
 /// Runs modules one way.
 struct Side {
-    engine: Engine,
-    store: Store<()>,
-    /// Instances by name; the latest one under the empty name.
-    instances: BTreeMap<String, Instance>,
+    stage: Stage,
     /// `None`: as they are, with the engine's own fuel.
     check: Option<Check>,
 }
@@ -44,148 +31,53 @@ type Run = (Outcome, u64);
 
 impl Side {
     fn new(check: Option<Check>) -> Self {
-        let engine = engine(check.is_some());
-        let store = Store::new(&engine, ());
-        Self {
-            engine,
-            store,
-            instances: BTreeMap::new(),
-            check,
-        }
-    }
-
-    /// A new store, for a new file.
-    fn reset(&mut self) {
-        self.store = Store::new(&self.engine, ());
-        self.instances.clear();
+        let stage = Stage::new(engine(check.is_some()), StoreLimits::default);
+        Self { stage, check }
     }
 
     /// Instantiates a module. `None` if it cannot be linked here.
     fn instantiate(&mut self, name: Option<&str>, wasm: &[u8]) -> Option<Run> {
-        self.instances.remove("");
-        let instrumented;
-        let wasm = match self.check {
-            None => wasm,
+        let (outcome, instance) = match self.check {
+            None => {
+                self.stage.store.set_fuel(PLENTY).expect("fuel is on");
+                self.stage.instantiate(name, wasm, None)?
+            }
             Some(check) => {
-                instrumented = instrument(wasm, &Instrumentation::new(check)).expect("instruments");
-                &instrumented.wasm
+                let made = instrument(wasm, &Instrumentation::new(check)).expect("instruments");
+                let start = Some(START_EXPORT);
+                self.stage.instantiate(name, &made.wasm, start)?
             }
         };
-        let module = Module::new(&self.engine, wasm).unwrap_or_else(|error| panic!("{error:#}"));
-        let imports = self.imports(&module)?;
-        if self.check.is_none() {
-            self.store.set_fuel(PLENTY).expect("fuel is on");
-        }
-        match Instance::new(&mut self.store, &module, &imports) {
-            Ok(instance) => {
-                if let Ok(start) = instance.get_typed_func::<(), ()>(&mut self.store, START_EXPORT)
-                    && let Err(error) = start.call(&mut self.store, ())
-                {
-                    return Some((Outcome::trapped(&error), 0));
-                }
-                let used = self.used(&instance);
-                self.instances.insert(String::new(), instance);
-                if let Some(name) = name {
-                    self.instances.insert(name.to_owned(), instance);
-                }
-                Some((Outcome::Returned(Vec::new()), used))
-            }
-            Err(error) => Some((Outcome::trapped(&error), 0)),
-        }
-    }
-
-    fn imports(&mut self, module: &Module) -> Option<Vec<Extern>> {
-        let imports = module.imports().map(|import| {
-            let known = import.module() == "spectest";
-            known
-                .then(|| spectest(&mut self.store, import.name()))
-                .flatten()
-        });
-        imports.collect()
+        let used = instance.map_or(0, |instance| self.used(&instance));
+        Some((outcome, used))
     }
 
     /// Fuel used since the last call of [`Self::refill`].
     fn used(&mut self, instance: &Instance) -> u64 {
+        let store = &mut self.stage.store;
         if self.check.is_none() {
-            return PLENTY - self.store.get_fuel().expect("fuel is on");
+            return PLENTY - store.get_fuel().expect("fuel is on");
         }
-        let meter = meter(&mut self.store, instance);
-        operators_fuel(&self.store, meter)
+        let meter = meter(&mut *store, instance);
+        operators_fuel(store, meter)
     }
 
     fn refill(&mut self, instance: &Instance) {
+        let store = &mut self.stage.store;
         if self.check.is_none() {
-            return self.store.set_fuel(PLENTY).expect("fuel is on");
+            return store.set_fuel(PLENTY).expect("fuel is on");
         }
-        let meter = meter(&mut self.store, instance);
-        empty(&mut self.store, meter);
-        set_word(&mut self.store, meter, HEADROOM_OFFSET, FUEL_MAX - PLENTY);
+        let meter = meter(&mut *store, instance);
+        empty(&mut *store, meter);
+        set_word(store, meter, HEADROOM_OFFSET, FUEL_MAX - PLENTY);
     }
 
     fn call(&mut self, name: &str, function: &str, arguments: &[Val]) -> Option<Run> {
-        let instance = *self.instances.get(name)?;
-        let function = instance.get_func(&mut self.store, function)?;
+        let instance = self.stage.instance(name)?;
         self.refill(&instance);
-        let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
-        let called = function.call(&mut self.store, arguments, &mut results);
-        let outcome = Outcome::of(called, &results);
+        let outcome = self.stage.call(&instance, function, arguments)?;
         Some((outcome, self.used(&instance)))
     }
-}
-
-fn spectest(store: &mut Store<()>, name: &str) -> Option<Extern> {
-    let engine = store.engine().clone();
-    let print = |store: &mut Store<()>, parameters: &[ValType]| -> Extern {
-        let ty = FuncType::new(&engine, parameters.iter().cloned(), []);
-        Func::new(store, ty, |_, _, _| Ok(())).into()
-    };
-    let global = |store: &mut Store<()>, ty, value| {
-        let ty = GlobalType::new(ty, Mutability::Const);
-        Some(Global::new(store, ty, value).expect("a global").into())
-    };
-    use ValType::{F32, F64, I32, I64};
-    Some(match name {
-        "print" => print(store, &[]),
-        "print_i32" => print(store, &[I32]),
-        "print_i64" => print(store, &[I64]),
-        "print_f32" => print(store, &[F32]),
-        "print_f64" => print(store, &[F64]),
-        "print_i32_f32" => print(store, &[I32, F32]),
-        "print_f64_f64" => print(store, &[F64, F64]),
-        "global_i32" => return global(store, I32, Val::I32(666)),
-        "global_i64" => return global(store, I64, Val::I64(666)),
-        "global_f32" => return global(store, F32, Val::F32(666.6f32.to_bits())),
-        "global_f64" => return global(store, F64, Val::F64(666.6f64.to_bits())),
-        "table" => {
-            let ty = TableType::new(RefType::FUNCREF, 10, Some(20));
-            Table::new(store, ty, Ref::Func(None))
-                .expect("a table")
-                .into()
-        }
-        "memory" => {
-            let memory = Memory::new(store, MemoryType::new(1, Some(2)));
-            memory.expect("a memory").into()
-        }
-        _ => return None,
-    })
-}
-
-fn values(arguments: &[WastArg<'_>]) -> Option<Vec<Val>> {
-    let values = arguments.iter().map(|argument| {
-        let WastArg::Core(argument) = argument else {
-            return None;
-        };
-        Some(match argument {
-            WastArgCore::I32(value) => Val::I32(*value),
-            WastArgCore::I64(value) => Val::I64(*value),
-            WastArgCore::F32(value) => Val::F32(value.bits),
-            WastArgCore::F64(value) => Val::F64(value.bits),
-            WastArgCore::V128(value) => Val::V128(u128::from_le_bytes(value.to_le_bytes()).into()),
-            WastArgCore::RefNull(_) => Val::FuncRef(None),
-            _ => return None,
-        })
-    });
-    values.collect()
 }
 
 #[derive(Debug, Default)]
@@ -200,64 +92,39 @@ struct Tally {
 
 /// Runs one file both ways.
 fn run_file(name: &str, text: &str, plain: &mut Side, metered: &mut Side, tally: &mut Tally) {
-    let Ok(buffer) = ParseBuffer::new(text) else {
-        return;
-    };
-    let Ok(wast) = parse::<Wast<'_>>(&buffer) else {
-        return;
-    };
-    plain.reset();
-    metered.reset();
-    for directive in wast.directives {
-        let line = directive.span().linecol_in(text).0 + 1;
+    plain.stage.reset();
+    metered.stage.reset();
+    for (line, step) in steps(text) {
         let place = format!("{name}:{line}");
-        match directive {
-            WastDirective::Module(mut module) => {
-                let id = module.name().map(|id| id.name().to_owned());
-                let Ok(wasm) = module.encode() else {
-                    continue;
-                };
+        let (one, two) = match step {
+            Step::Module { name, wasm } => {
                 if GuestProfile::Wide.validate(&wasm).is_err() {
                     tally.skipped_modules += 1;
-                    plain.instances.remove("");
-                    metered.instances.remove("");
+                    plain.stage.forget_latest();
+                    metered.stage.forget_latest();
                     continue;
                 }
-                let one = plain.instantiate(id.as_deref(), &wasm);
-                let two = metered.instantiate(id.as_deref(), &wasm);
-                compare(&place, one, two, metered.check, tally);
                 tally.modules += 1;
+                let one = plain.instantiate(name.as_deref(), &wasm);
+                (one, metered.instantiate(name.as_deref(), &wasm))
             }
-            WastDirective::Invoke(invoke)
-            | WastDirective::AssertExhaustion { call: invoke, .. }
-            | WastDirective::AssertReturn {
-                exec: WastExecute::Invoke(invoke),
-                ..
+            Step::Call {
+                arguments: None, ..
+            } => {
+                tally.skipped_calls += 1;
+                continue;
             }
-            | WastDirective::AssertTrap {
-                exec: WastExecute::Invoke(invoke),
-                ..
-            } => call_both(&place, &invoke, plain, metered, tally),
-            _ => {}
-        }
+            Step::Call {
+                instance,
+                function,
+                arguments: Some(arguments),
+            } => {
+                let one = plain.call(&instance, &function, &arguments);
+                (one, metered.call(&instance, &function, &arguments))
+            }
+        };
+        compare(&place, one, two, metered.check, tally);
     }
-}
-
-fn call_both(
-    place: &str,
-    invoke: &WastInvoke<'_>,
-    plain: &mut Side,
-    metered: &mut Side,
-    tally: &mut Tally,
-) {
-    let Some(arguments) = values(&invoke.args) else {
-        tally.skipped_calls += 1;
-        return;
-    };
-    let instance = invoke.module.map_or("", |id| id.name());
-    let one = plain.call(instance, invoke.name, &arguments);
-    let two = metered.call(instance, invoke.name, &arguments);
-    compare(place, one, two, metered.check, tally);
 }
 
 /// Both runs must end alike; if they return, they must have used the same fuel.

@@ -10,10 +10,10 @@
 mod building;
 mod refusing;
 
-use codec::Encode;
+use codec::{DecodeAll, Encode};
 use slackwater_executor::{
-    Durability, ExecutionPath, ExecutorConfig, Meter, WasmExecutor,
-    block::{BuildError, ExecutionError, ExtrinsicReceipt, WriteDifference},
+    ConsensusFuel, Durability, ExecutionPath, ExecutorConfig, Fuel, Meter, WasmExecutor,
+    block::{BlockReceipts, BuildError, ExecutionError, ExtrinsicReceipt, WriteDifference},
     host_functions::HostFunctions,
     runtime::EngineError,
     state::{Database, Head, OpenError, StateError},
@@ -32,6 +32,15 @@ pub struct Configuration {
     pub executor: ExecutorConfig,
 }
 
+/// Fuel as a rule of a chain that lets everything pass.
+const GENEROUS: ConsensusFuel = ConsensusFuel {
+    extrinsic: Fuel(1 << 50),
+    block: Fuel(1 << 50),
+    initialize: Fuel(1 << 50),
+    finalize: Fuel(1 << 50),
+    depth_bytes_max: 64 << 20,
+};
+
 impl Configuration {
     /// Every configuration that must give the same results.
     #[must_use]
@@ -48,6 +57,10 @@ impl Configuration {
             Self {
                 name: "checked",
                 executor: ExecutorConfig::default().with_meter(Meter::Checked),
+            },
+            Self {
+                name: "consensus",
+                executor: ExecutorConfig::default().with_consensus_fuel(GENEROUS),
             },
         ]
     }
@@ -94,9 +107,10 @@ pub struct Run {
     /// BLAKE2b-256 of the top trie's keys and values in the end; roots of child tries are among
     /// them.
     pub state_digest: H256,
-    /// BLAKE2b-256 of the stored receipts of all blocks; `None` where extrinsics are not told
-    /// apart.
+    /// BLAKE2b-256 of the stored receipts of all extrinsics; `None` where they are not told apart.
     pub receipts_digest: Option<H256>,
+    /// BLAKE2b-256 of the stored receipts' fuel, which is the same under one configuration.
+    pub fuel_digest: H256,
 }
 
 /// How an extrinsic ended: the outcome's name in fixtures, and the encoded error if there is one.
@@ -146,6 +160,14 @@ pub enum Difference {
         offered: usize,
         /// Blocks in all.
         blocks: usize,
+    },
+    /// Stored receipts do not decode.
+    #[error("block {block}: its stored receipts do not decode: {error}")]
+    UndecodableReceipts {
+        /// Number of the block.
+        block: u64,
+        /// What the decoder says.
+        error: codec::Error,
     },
     /// The receipts are not those of what was offered and included.
     #[error(
@@ -328,6 +350,8 @@ fn compare(before: &[Run], run: &Run) -> Result<(), Difference> {
             "the state"
         } else if both_tell && other.receipts_digest != run.receipts_digest {
             "a receipt"
+        } else if other.configuration == run.configuration && other.fuel_digest != run.fuel_digest {
+            "the fuel"
         } else {
             continue;
         };
@@ -355,6 +379,7 @@ fn run<H: HostFunctions>(
         Way::Build => building::build(executor, &database, fixture)?,
     };
     let view = database.view()?;
+    let (receipts_digest, fuel_digest) = receipts_digests(&database, fixture)?;
     Ok(Run {
         configuration,
         way,
@@ -365,8 +390,9 @@ fn run<H: HostFunctions>(
         state_digest: state_digest(&view)?,
         receipts_digest: match way {
             Way::Whole => None,
-            _ => Some(receipts_digest(&database, fixture)?),
+            _ => Some(receipts_digest),
         },
+        fuel_digest,
     })
 }
 
@@ -441,11 +467,24 @@ fn state_digest(view: &slackwater_executor::state::StateView<'_>) -> Result<H256
     Ok(digest)
 }
 
-fn receipts_digest(database: &Database, fixture: &BlockFixture) -> Result<H256, Difference> {
-    let mut all = Vec::new();
+/// Of what became of extrinsics, and of their fuel.
+fn receipts_digests(
+    database: &Database,
+    fixture: &BlockFixture,
+) -> Result<(H256, H256), Difference> {
+    let (mut results, mut fuel) = (Vec::new(), Vec::new());
     for block in &fixture.blocks {
         let record = database.block(block.number)?;
-        all.push(record.map(|record| record.receipts));
+        let receipts = record.map(|record| BlockReceipts::decode_all(&mut &record.receipts[..]));
+        let receipts = receipts.transpose().map_err(|error| Difference::UndecodableReceipts {
+            block: block.number,
+            error,
+        })?;
+        let receipts = receipts.map(|receipts| (receipts.extrinsics, receipts.fuel));
+        let (extrinsics, used) = receipts.unzip();
+        results.push(extrinsics);
+        fuel.push(used);
     }
-    Ok(H256(sp_crypto_hashing::blake2_256(&all.encode())))
+    let digest = |bytes: Vec<u8>| H256(sp_crypto_hashing::blake2_256(&bytes));
+    Ok((digest(results.encode()), digest(fuel.encode())))
 }

@@ -1,0 +1,353 @@
+//! A second instrumenter, written to be obvious: the oracle for runs that trap.
+//!
+//! It shares nothing with the executor's. Before every operator it adds the operator's price to a
+//! global, so that the count is right wherever a run stops. Wherever the rules in `docs/fuel.md` say
+//! that the count is published, it copies the count to a second global; beside both it says what the
+//! rest of the block costs, which the rules charge in advance. It is slow and large, and may be.
+
+use std::convert::Infallible;
+
+use wasm_encoder::{
+    CodeSection, ConstExpr, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
+    Instruction, Module, RawSection, SectionId, ValType,
+    reencode::{Error, Reencode, utils},
+};
+use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmtime::{AsContextMut, Instance, Val};
+
+/// The name under which a start function is exported, which does not start by itself any more.
+pub const NAIVE_START: &str = "naive.start";
+
+/// The names of the globals, in their order.
+const NAMES: [&str; 4] = [
+    "naive.exact",
+    "naive.block_left",
+    "naive.published",
+    "naive.published_block",
+];
+const EXACT: u32 = 0;
+const BLOCK_LEFT: u32 = 1;
+const PUBLISHED: u32 = 2;
+const PUBLISHED_BLOCK: u32 = 3;
+
+/// What is charged for.
+#[derive(Clone, Copy)]
+pub struct Prices {
+    /// For each invocation of a function.
+    pub invocation: i64,
+    /// For each operator.
+    pub operator: fn(&Operator<'_>) -> i64,
+}
+
+/// The prices of wasmtime 36, which are the default ones.
+pub const DEFAULT_PRICES: Prices = Prices {
+    invocation: 1,
+    operator: |operator| match operator {
+        Operator::Nop
+        | Operator::Drop
+        | Operator::Block { .. }
+        | Operator::Loop { .. }
+        | Operator::Unreachable
+        | Operator::Return
+        | Operator::Else
+        | Operator::End => 0,
+        _ => 1,
+    },
+};
+
+/// What a run of a naively instrumented module has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// The price of everything that was begun, to the operator.
+    pub exact: u64,
+    /// The price of what follows in the same block.
+    pub block_left: u64,
+    /// The price of everything up to the last place where the count is published.
+    pub published: u64,
+    /// The price of what follows that place in the same block; not nothing only at the header of a
+    /// loop, where a block begins.
+    pub published_block: u64,
+}
+
+impl Counts {
+    /// What `instance` has counted.
+    pub fn of(mut store: impl AsContextMut, instance: &Instance) -> Self {
+        let [exact, block_left, published, published_block] = NAMES.map(|name| {
+            let global = instance.get_global(&mut store, name);
+            let word = global.expect("it is exported").get(&mut store);
+            word.unwrap_i64().cast_unsigned()
+        });
+        Self {
+            exact,
+            block_left,
+            published,
+            published_block,
+        }
+    }
+
+    /// Begins to count anew.
+    pub fn empty(mut store: impl AsContextMut, instance: &Instance) {
+        for name in NAMES {
+            let global = instance.get_global(&mut store, name);
+            let set = global.expect("it is exported").set(&mut store, Val::I64(0));
+            set.expect("it is mutable");
+        }
+    }
+}
+
+/// Instruments `wasm`, which must be valid within a profile.
+pub fn count_every_operator(wasm: &[u8], prices: Prices) -> Vec<u8> {
+    let mut naive = Naive {
+        prices,
+        globals: 0,
+        start: None,
+        has_globals: false,
+        has_exports: false,
+    };
+    let without_start = naive.take_start(wasm);
+    let mut module = Module::new();
+    let encoded = naive.parse_core_module(&mut module, Parser::new(0), &without_start);
+    encoded.unwrap_or_else(|error| panic!("naively instrumented: {error}"));
+    module.finish()
+}
+
+struct Naive {
+    prices: Prices,
+    /// Globals of the guest; the index of the first one that is added.
+    globals: u32,
+    start: Option<u32>,
+    has_globals: bool,
+    has_exports: bool,
+}
+
+impl Naive {
+    /// Counts the globals, and takes out the start section.
+    fn take_start(&mut self, wasm: &[u8]) -> Vec<u8> {
+        let mut module = Module::new();
+        for payload in Parser::new(0).parse_all(wasm) {
+            let payload = payload.expect("the module is valid");
+            match &payload {
+                Payload::ImportSection(imports) => {
+                    for import in imports.clone() {
+                        let ty = import.expect("the module is valid").ty;
+                        self.globals += u32::from(matches!(ty, TypeRef::Global(_)));
+                    }
+                }
+                Payload::GlobalSection(globals) => self.globals += globals.count(),
+                Payload::StartSection { func, .. } => {
+                    self.start = Some(*func);
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some((id, range)) = payload.as_section() {
+                let data = &wasm[range];
+                module.section(&RawSection { id, data });
+            }
+        }
+        module.finish()
+    }
+
+    fn add_globals(&mut self, section: &mut GlobalSection) {
+        self.has_globals = true;
+        for _ in NAMES {
+            let ty = GlobalType {
+                val_type: ValType::I64,
+                mutable: true,
+                shared: false,
+            };
+            section.global(ty, &ConstExpr::i64_const(0));
+        }
+    }
+
+    fn add_exports(&mut self, section: &mut ExportSection) {
+        self.has_exports = true;
+        for (name, global) in NAMES.into_iter().zip(self.globals..) {
+            section.export(name, ExportKind::Global, global);
+        }
+        if let Some(start) = self.start {
+            section.export(NAIVE_START, ExportKind::Func, start);
+        }
+    }
+
+    fn charge(&self, price: i64, function: &mut Function) {
+        let exact = self.globals + EXACT;
+        function.instruction(&Instruction::GlobalGet(exact));
+        function.instruction(&Instruction::I64Const(price));
+        function.instruction(&Instruction::I64Add);
+        function.instruction(&Instruction::GlobalSet(exact));
+    }
+
+    fn set(&self, global: u32, value: i64, function: &mut Function) {
+        function.instruction(&Instruction::I64Const(value));
+        function.instruction(&Instruction::GlobalSet(self.globals + global));
+    }
+
+    fn publish(&self, block: i64, function: &mut Function) {
+        function.instruction(&Instruction::GlobalGet(self.globals + EXACT));
+        function.instruction(&Instruction::GlobalSet(self.globals + PUBLISHED));
+        self.set(PUBLISHED_BLOCK, block, function);
+    }
+}
+
+impl Reencode for Naive {
+    type Error = Infallible;
+
+    fn parse_global_section(
+        &mut self,
+        section: &mut GlobalSection,
+        globals: wasmparser::GlobalSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_global_section(self, section, globals)?;
+        self.add_globals(section);
+        Ok(())
+    }
+
+    fn parse_export_section(
+        &mut self,
+        section: &mut ExportSection,
+        exports: wasmparser::ExportSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_export_section(self, section, exports)?;
+        self.add_exports(section);
+        Ok(())
+    }
+
+    fn intersperse_section_hook(
+        &mut self,
+        module: &mut Module,
+        _after: Option<SectionId>,
+        before: Option<SectionId>,
+    ) -> Result<(), Error> {
+        use SectionId::{Export, Function, Global, Import, Memory, Table, Tag, Type};
+        let before_globals = matches!(
+            before,
+            Some(Type | Import | Function | Table | Memory | Tag | Global)
+        );
+        if !before_globals && !self.has_globals {
+            let mut section = GlobalSection::new();
+            self.add_globals(&mut section);
+            module.section(&section);
+        }
+        if !before_globals && before != Some(Export) && !self.has_exports {
+            let mut section = ExportSection::new();
+            self.add_exports(&mut section);
+            module.section(&section);
+        }
+        Ok(())
+    }
+
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: FunctionBody<'_>,
+    ) -> Result<(), Error> {
+        let mut function = self.new_function_with_parsed_locals(&body)?;
+        let operators: Result<Vec<_>, _> = body.get_operators_reader()?.into_iter().collect();
+        let operators = operators?;
+        let left = block_left(&operators, self.prices);
+        self.charge(self.prices.invocation, &mut function);
+        let mut depth = 0;
+        for (operator, left) in operators.into_iter().zip(left) {
+            self.charge((self.prices.operator)(&operator), &mut function);
+            self.set(BLOCK_LEFT, left.in_block, &mut function);
+            if is_barrier(&operator) || leaves(&operator, depth) {
+                self.publish(left.in_block, &mut function);
+            }
+            let is_loop = matches!(operator, Operator::Loop { .. });
+            match operator {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
+                // The last one closes the function.
+                Operator::End if depth > 0 => depth -= 1,
+                _ => {}
+            }
+            function.instruction(&self.instruction(operator)?);
+            if is_loop {
+                self.publish(left.until_next_end, &mut function);
+            }
+        }
+        code.function(&function);
+        Ok(())
+    }
+}
+
+/// What follows an operator.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    /// The price of what follows in its block.
+    in_block: i64,
+    /// The price of what follows up to the next end of a block, be it in the next block.
+    until_next_end: i64,
+}
+
+/// What follows each operator.
+fn block_left(operators: &[Operator<'_>], prices: Prices) -> Vec<Left> {
+    let mut following = 0;
+    let mut left: Vec<_> = operators
+        .iter()
+        .rev()
+        .map(|operator| {
+            let ends = ends_block(operator);
+            let left = Left {
+                in_block: if ends { 0 } else { following },
+                until_next_end: following,
+            };
+            following = left.in_block + (prices.operator)(operator);
+            left
+        })
+        .collect();
+    left.reverse();
+    left
+}
+
+/// The barriers, as the rules list them.
+fn is_barrier(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::Unreachable
+            | Operator::MemoryGrow { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableInit { .. }
+    )
+}
+
+/// Where a block ends, as the rules say.
+fn ends_block(operator: &Operator<'_>) -> bool {
+    is_barrier(operator)
+        || matches!(
+            operator,
+            Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Else
+                | Operator::End
+                | Operator::Br { .. }
+                | Operator::BrIf { .. }
+                | Operator::BrTable { .. }
+                | Operator::Return
+        )
+}
+
+/// Whether control may leave the function here, inside this many blocks.
+fn leaves(operator: &Operator<'_>, depth: u32) -> bool {
+    match operator {
+        Operator::Return => true,
+        Operator::End => depth == 0,
+        Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
+            *relative_depth == depth
+        }
+        Operator::BrTable { targets } => {
+            targets.default() == depth
+                || targets
+                    .targets()
+                    .any(|target| target.is_ok_and(|target| target == depth))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,569 @@
+//! Runs that trap count what the rules say, judged by a second instrumenter.
+//!
+//! The engine's own fuel forgets what was used since its last flush when a run traps, and flushes
+//! elsewhere, so it is no oracle there. The naive instrumenter is: it knows at each operator the price
+//! of everything begun, and which place that publishes was passed last. For a run that returns, our
+//! count is the naive one. For one that traps, it is
+//!
+//! - never below the naive count at the last place that publishes,
+//! - never above that by more than the block that begins there,
+//! - never above the naive count at the trap by more than what is left of the block.
+//!
+//! Judged on the WebAssembly test suite and on random modules of two generators, without and with
+//! comparing, and twice, since a count must not depend on anything but the run. Faults are planted, to
+//! see that they are noticed.
+
+use std::convert::Infallible;
+
+use slackwater_executor::{
+    GuestProfile,
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
+};
+use slackwater_tests::{
+    metered::{Outcome, empty, engine, meter, operators_fuel, set_word},
+    naive::{Counts, DEFAULT_PRICES, NAIVE_START, count_every_operator},
+    random_loops::trapping_module,
+    random_smith::smith_module,
+    wast_suite::{Stage, Step, steps, wast_files},
+};
+use wasm_encoder::{
+    CodeSection, Instruction, Module,
+    reencode::{Error, Reencode},
+};
+use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType};
+
+/// What the suite must give at least, so that a suite read in part is noticed.
+const SUITE_TRAPS_MIN: usize = 2_000;
+const SUITE_RETURNS_MIN: usize = 40_000;
+/// Random modules of each generator.
+const MODULES: usize = 300;
+/// Those that faults are planted in.
+const FAULTY_MODULES: usize = 100;
+/// What functions of random modules are called with.
+const ARGUMENTS: [i32; 4] = [0, 1, -1, 1_000_003];
+/// More than a random module may use.
+const PLENTY: u64 = 1_000_000;
+
+/// How a module is changed before it is run.
+#[derive(Clone)]
+enum Way {
+    Naive,
+    Metered {
+        instrumentation: Instrumentation,
+        forgotten: Option<Forgotten>,
+    },
+}
+
+/// The flush of each function that is left out, to see that it is noticed.
+#[derive(Debug, Clone, Copy)]
+enum Forgotten {
+    /// That of this number.
+    Number(usize),
+    /// Those before `unreachable`, which only runs that trap go through.
+    BeforeUnreachable,
+}
+
+impl Way {
+    fn metered(check: Check) -> Self {
+        Self::Metered {
+            instrumentation: Instrumentation::new(check),
+            forgotten: None,
+        }
+    }
+}
+
+/// Comparing, and nothing for sizes: what runs too long stops, and nothing else does.
+fn scout() -> Way {
+    let mut instrumentation = Instrumentation::new(Check::Synchronous);
+    for size in ["size 64 bytes", "size element", "size page"] {
+        let set = instrumentation.schedule.set(size, 0);
+        set.expect("sizes may cost nothing");
+    }
+    Way::Metered {
+        instrumentation,
+        forgotten: None,
+    }
+}
+
+/// Without comparing, the same again, and with comparing.
+fn ways() -> Vec<Way> {
+    [Check::None, Check::None, Check::Synchronous]
+        .map(Way::metered)
+        .to_vec()
+}
+
+/// Runs modules one way.
+struct Side {
+    stage: Stage,
+    way: Way,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    Naive(Counts),
+    Metered(u64),
+}
+
+/// An outcome, and what was counted; nothing where there is no instance.
+type Run = (Outcome, Option<Count>);
+
+impl Side {
+    fn new(way: Way, engine: &Engine, limits: fn() -> StoreLimits) -> Self {
+        let stage = Stage::new(engine.clone(), limits);
+        Self { stage, way }
+    }
+
+    /// Instantiates a module. `None` if it cannot be linked here.
+    fn instantiate(&mut self, name: Option<&str>, wasm: &[u8]) -> Option<Run> {
+        let (made, start) = match &self.way {
+            Way::Naive => (count_every_operator(wasm, DEFAULT_PRICES), NAIVE_START),
+            Way::Metered {
+                instrumentation,
+                forgotten,
+            } => {
+                let made = instrument(wasm, instrumentation).expect("instruments").wasm;
+                let made = match forgotten {
+                    Some(forgotten) => without_flush(&made, *forgotten),
+                    None => made,
+                };
+                (made, START_EXPORT)
+            }
+        };
+        let (outcome, instance) = self.stage.instantiate(name, &made, Some(start))?;
+        let count = instance.map(|instance| self.count(&instance));
+        Some((outcome, count))
+    }
+
+    fn count(&mut self, instance: &wasmtime::Instance) -> Count {
+        let store = &mut self.stage.store;
+        match self.way {
+            Way::Naive => Count::Naive(Counts::of(store, instance)),
+            Way::Metered { .. } => {
+                let meter = meter(&mut *store, instance);
+                Count::Metered(operators_fuel(store, meter))
+            }
+        }
+    }
+
+    /// Calls a function from an empty meter, under a limit that only guests that compare notice.
+    fn call(&mut self, name: &str, function: &str, arguments: &[Val], limit: u64) -> Option<Run> {
+        let instance = self.stage.instance(name)?;
+        let store = &mut self.stage.store;
+        match self.way {
+            Way::Naive => Counts::empty(store, &instance),
+            Way::Metered { .. } => {
+                let meter = meter(&mut *store, &instance);
+                empty(&mut *store, meter);
+                set_word(store, meter, HEADROOM_OFFSET, FUEL_MAX - limit);
+            }
+        }
+        let outcome = self.stage.call(&instance, function, arguments)?;
+        Some((outcome, Some(self.count(&instance))))
+    }
+}
+
+/// What was compared, and how the counts of runs that trapped lie.
+#[derive(Debug, Default)]
+struct Tally {
+    modules: usize,
+    skipped: usize,
+    returned: usize,
+    trapped: usize,
+    overflowed: usize,
+    too_long: usize,
+    /// Runs that trapped after a place that publishes was passed.
+    published: usize,
+    /// Runs that trapped in a loop whose header charged in advance.
+    in_advance: usize,
+    /// Runs that trapped whose count is below, equal to, or above that of everything begun.
+    below: usize,
+    equal: usize,
+    above: usize,
+    /// The most by which it is below, or above.
+    most_below: u64,
+    most_above: u64,
+    /// Runs that trapped by the digits of the naive count.
+    by_magnitude: [usize; 7],
+    /// What is wrong, of runs that returned and of runs that trapped.
+    wrong_returns: Vec<String>,
+    wrong_traps: Vec<String>,
+}
+
+impl Tally {
+    /// Compares one run, made naively and by each way of counting.
+    fn compare(&mut self, place: &str, naive: &Run, metered: &[Run]) {
+        let (outcome, Some(Count::Naive(naive))) = naive else {
+            assert!(metered.iter().all(|(_, count)| count.is_none()), "{place}");
+            return;
+        };
+        let overflow = Outcome::Trapped(Some(Trap::StackOverflow));
+        if *outcome == overflow {
+            self.overflowed += 1;
+            return;
+        }
+        let mut counts = Vec::new();
+        for (metered, count) in metered {
+            assert_eq!(outcome, metered, "{place}");
+            let Some(Count::Metered(count)) = count else {
+                panic!("{place}: no count");
+            };
+            counts.push(*count);
+        }
+        let complaint = counts
+            .iter()
+            .find_map(|count| judge(outcome, naive, *count));
+        let impure = counts.iter().any(|count| *count != counts[0]);
+        let complaint = complaint.or(impure.then(|| "it depends on the way".to_owned()));
+        let complaint = complaint.map(|text| format!("{place}: {text}: {naive:?}, {counts:?}"));
+        match outcome {
+            Outcome::Returned(_) => {
+                self.returned += 1;
+                self.wrong_returns.extend(complaint);
+            }
+            Outcome::Trapped(_) => {
+                self.trapped += 1;
+                self.wrong_traps.extend(complaint);
+                self.place_of(naive, counts[0]);
+            }
+        }
+    }
+
+    /// Where a count lies beside the naive ones.
+    fn place_of(&mut self, naive: &Counts, count: u64) {
+        self.published += usize::from(naive.published > 0);
+        self.in_advance += usize::from(count > naive.published);
+        let side = match count.cmp(&naive.exact) {
+            std::cmp::Ordering::Less => &mut self.below,
+            std::cmp::Ordering::Equal => &mut self.equal,
+            std::cmp::Ordering::Greater => &mut self.above,
+        };
+        *side += 1;
+        let magnitude = naive.exact.max(1).ilog10() as usize;
+        self.by_magnitude[magnitude.min(6)] += 1;
+        self.most_below = self.most_below.max(naive.exact.saturating_sub(count));
+        self.most_above = self.most_above.max(count.saturating_sub(naive.exact));
+    }
+
+    fn demand_none_wrong(&self) {
+        for wrong in [&self.wrong_returns, &self.wrong_traps] {
+            assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong[0]);
+        }
+    }
+}
+
+/// What is wrong with a count.
+fn judge(outcome: &Outcome, naive: &Counts, count: u64) -> Option<String> {
+    let wrong = match outcome {
+        Outcome::Returned(_) if count != naive.exact => "another count",
+        Outcome::Returned(_) => return None,
+        Outcome::Trapped(_) if count < naive.published => "less than was published",
+        Outcome::Trapped(_) if count > naive.published + naive.published_block => {
+            "more than the block that begins where the count was published"
+        }
+        Outcome::Trapped(_) if count > naive.exact + naive.block_left => {
+            "more than the rest of the block"
+        }
+        Outcome::Trapped(_) => return None,
+    };
+    Some(wrong.to_owned())
+}
+
+/// The same module with a flush left out of each function.
+fn without_flush(wasm: &[u8], forgotten: Forgotten) -> Vec<u8> {
+    let mut memories = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.expect("valid") {
+            Payload::ImportSection(imports) => {
+                for import in imports {
+                    let ty = import.expect("valid").ty;
+                    memories += u32::from(matches!(ty, wasmparser::TypeRef::Memory(_)));
+                }
+            }
+            Payload::MemorySection(section) => memories += section.count(),
+            _ => {}
+        }
+    }
+    let meter = memories - 1;
+    let mut module = Module::new();
+    let mut forgetful = Forgetful { meter, forgotten };
+    let made = forgetful.parse_core_module(&mut module, Parser::new(0), wasm);
+    made.expect("it can be encoded again");
+    module.finish()
+}
+
+/// Leaves out a flush of each function.
+struct Forgetful {
+    meter: u32,
+    forgotten: Forgotten,
+}
+
+impl Reencode for Forgetful {
+    type Error = Infallible;
+
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: FunctionBody<'_>,
+    ) -> Result<(), Error> {
+        let mut function = self.new_function_with_parsed_locals(&body)?;
+        let operators: Result<Vec<_>, _> = body.get_operators_reader()?.into_iter().collect();
+        let mut operators = operators?.into_iter().peekable();
+        let mut flushes = 0;
+        while let Some(operator) = operators.next() {
+            let is_flush = matches!(operator, Operator::I64Store { memarg }
+                if memarg.memory == self.meter && memarg.offset == 0);
+            flushes += usize::from(is_flush);
+            let forgotten = match self.forgotten {
+                Forgotten::Number(number) => flushes == number,
+                Forgotten::BeforeUnreachable => {
+                    matches!(operators.peek(), Some(Operator::Unreachable))
+                }
+            };
+            if is_flush && forgotten {
+                function.instruction(&Instruction::Drop);
+                function.instruction(&Instruction::Drop);
+            } else {
+                function.instruction(&self.instruction(operator)?);
+            }
+        }
+        code.function(&function);
+        Ok(())
+    }
+}
+
+/// The naive side, and those that it judges.
+struct Sides {
+    naive: Side,
+    metered: Vec<Side>,
+    /// Goes before them into modules that may run long.
+    scout: Side,
+}
+
+impl Sides {
+    fn new(ways: Vec<Way>, engine: &Engine, limits: fn() -> StoreLimits) -> Self {
+        let side = |way| Side::new(way, engine, limits);
+        Self {
+            naive: side(Way::Naive),
+            metered: ways.into_iter().map(side).collect(),
+            scout: side(scout()),
+        }
+    }
+
+    fn stages(&mut self) -> impl Iterator<Item = &mut Stage> {
+        let sides = [&mut self.naive, &mut self.scout];
+        let sides = sides.into_iter().chain(&mut self.metered);
+        sides.map(|side| &mut side.stage)
+    }
+
+    /// The runs of all sides but the scout; `None` if there are none.
+    fn run(&mut self, run: impl Fn(&mut Side) -> Option<Run>) -> Option<(Run, Vec<Run>)> {
+        let metered: Vec<_> = self.metered.iter_mut().filter_map(&run).collect();
+        let naive = run(&mut self.naive)?;
+        assert_eq!(metered.len(), self.metered.len(), "all sides, or none");
+        Some((naive, metered))
+    }
+}
+
+/// Runs the whole suite.
+fn suite(ways: Vec<Way>) -> Option<Tally> {
+    let mut sides = Sides::new(ways, &engine(true), StoreLimits::default);
+    let mut tally = Tally::default();
+    for (name, text) in wast_files()? {
+        sides.stages().for_each(Stage::reset);
+        for (line, step) in steps(&text) {
+            let runs = match step {
+                Step::Module { name, wasm } => {
+                    if GuestProfile::Wide.validate(&wasm).is_err() {
+                        sides.stages().for_each(Stage::forget_latest);
+                        continue;
+                    }
+                    tally.modules += 1;
+                    sides.run(|side| side.instantiate(name.as_deref(), &wasm))
+                }
+                Step::Call {
+                    instance,
+                    function,
+                    arguments: Some(arguments),
+                } => sides.run(|side| side.call(&instance, &function, &arguments, FUEL_MAX)),
+                Step::Call { .. } => None,
+            };
+            match runs {
+                Some((naive, metered)) => {
+                    tally.compare(&format!("{name}:{line}"), &naive, &metered);
+                }
+                None => tally.skipped += 1,
+            }
+        }
+    }
+    Some(tally)
+}
+
+fn small() -> StoreLimits {
+    let limits = StoreLimitsBuilder::new().memory_size(4 << 20);
+    limits.table_elements(10_000).build()
+}
+
+/// Calls every function that a random module exports.
+fn run_random(place: &str, wasm: &[u8], sides: &mut Sides, tally: &mut Tally) {
+    sides.stages().for_each(Stage::reset);
+    sides.scout.instantiate(None, wasm);
+    sides.run(|side| side.instantiate(None, wasm));
+    let stage = &mut sides.naive.stage;
+    let Some(instance) = stage.instance("") else {
+        // A segment does not fit.
+        tally.skipped += 1;
+        return;
+    };
+    tally.modules += 1;
+    let exports = instance.exports(&mut stage.store);
+    let functions = exports.filter_map(|export| {
+        let name = export.name().to_owned();
+        export.into_func().map(|function| (name, function))
+    });
+    let functions: Vec<_> = functions.collect();
+    for (name, function) in functions {
+        let ty = function.ty(&sides.naive.stage.store);
+        for argument in ARGUMENTS {
+            let values = ty.params().map(|ty| value(&ty, argument));
+            let Some(values) = values.collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let scouted = sides.scout.call("", &name, &values, PLENTY);
+            let (scouted, count) = scouted.expect("exported");
+            if matches!(count, Some(Count::Metered(count)) if count > PLENTY) {
+                tally.too_long += 1;
+                return;
+            }
+            let runs = sides.run(|side| side.call("", &name, &values, FUEL_MAX));
+            let (naive, metered) = runs.expect("exported");
+            let overflow = Outcome::Trapped(Some(Trap::StackOverflow));
+            let mut outcomes = metered.iter().chain([&naive]).map(|(outcome, _)| outcome);
+            if scouted == overflow || outcomes.any(|outcome| *outcome == overflow) {
+                // How deep the native stack goes depends on the frames, so the sides part here.
+                tally.overflowed += 1;
+                return;
+            }
+            tally.compare(&format!("{place}, {name}"), &naive, &metered);
+        }
+    }
+}
+
+fn value(ty: &ValType, argument: i32) -> Option<Val> {
+    match ty {
+        ValType::I32 => Some(Val::I32(argument)),
+        ValType::I64 => Some(Val::I64(argument.into())),
+        ValType::F32 => Some(Val::F32(f32::from(argument.to_le_bytes()[0]).to_bits())),
+        ValType::F64 => Some(Val::F64(f64::from(argument).to_bits())),
+        other => other.default_value(),
+    }
+}
+
+/// Runs so many random modules.
+fn random(modules: usize, ways: Vec<Way>, make: impl Fn(usize) -> Option<Vec<u8>>) -> Tally {
+    let mut sides = Sides::new(ways, &engine(true), small);
+    let mut tally = Tally::default();
+    for number in 0..modules {
+        match make(number) {
+            Some(wasm) => run_random(&format!("module {number}"), &wasm, &mut sides, &mut tally),
+            None => tally.skipped += 1,
+        }
+    }
+    tally
+}
+
+/// A module of our own generator that may trap.
+fn loops(number: usize) -> Option<Vec<u8>> {
+    let text = trapping_module(u64::try_from(number).expect("64 bits"));
+    Some(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+#[expect(clippy::print_stderr, reason = "how the counts lie is for the eyes")]
+fn show(what: &str, tally: &Tally) {
+    eprintln!("{what}: {tally:?}");
+}
+
+#[test]
+fn traps_of_the_suite_count_by_the_rules() {
+    let Some(tally) = suite(ways()) else {
+        return;
+    };
+    show("suite", &tally);
+    tally.demand_none_wrong();
+    assert!(tally.trapped >= SUITE_TRAPS_MIN, "{tally:?}");
+    assert!(tally.returned >= SUITE_RETURNS_MIN, "{tally:?}");
+}
+
+#[test]
+fn traps_of_a_general_generator_count_by_the_rules() {
+    // Every third of its modules may trap.
+    let tally = random(MODULES, ways(), |number| smith_module(number * 3));
+    show("general generator", &tally);
+    tally.demand_none_wrong();
+    assert!(tally.trapped >= MODULES, "{tally:?}");
+}
+
+#[test]
+fn traps_in_loops_and_calls_count_by_the_rules() {
+    let tally = random(MODULES, ways(), loops);
+    show("loops", &tally);
+    tally.demand_none_wrong();
+    assert!(tally.trapped >= MODULES, "{tally:?}");
+    assert!(tally.published * 2 >= tally.trapped, "{tally:?}");
+    assert!(tally.in_advance * 20 >= tally.trapped, "{tally:?}");
+    let long: usize = tally.by_magnitude[3..].iter().sum();
+    assert!(long * 20 >= tally.trapped, "{tally:?}");
+}
+
+/// Runs modules that count with this fault.
+fn faulty(prices: &[(&str, u32)], forgotten: Option<Forgotten>) -> Tally {
+    let mut instrumentation = Instrumentation::new(Check::None);
+    for (name, price) in prices {
+        let set = instrumentation.schedule.set(name, *price);
+        set.expect("it is a price");
+    }
+    let way = Way::Metered {
+        instrumentation,
+        forgotten,
+    };
+    random(FAULTY_MODULES, vec![way], loops)
+}
+
+#[test]
+fn a_wrong_price_is_noticed() {
+    for name in ["operator I32Add", "operator LocalSet", "function"] {
+        let tally = faulty(&[(name, 2)], None);
+        assert!(!tally.wrong_returns.is_empty(), "{name}");
+    }
+}
+
+/// Operators that trap in these modules.
+const TRAPPING: [&str; 4] = [
+    "operator I32DivU",
+    "operator I32RemS",
+    "operator I32Load",
+    "operator I32TruncF32S",
+];
+
+#[test]
+fn a_wrong_price_of_what_traps_is_noticed_where_it_traps() {
+    for (price, complaint) in [(0, "less than"), (40, "more than")] {
+        let tally = faulty(&TRAPPING.map(|name| (name, price)), None);
+        let wrong = tally.wrong_traps.iter();
+        assert!(wrong.filter(|text| text.contains(complaint)).count() > 0);
+    }
+}
+
+#[test]
+fn a_forgotten_flush_is_noticed() {
+    for number in 1..=4 {
+        let tally = faulty(&[], Some(Forgotten::Number(number)));
+        assert!(!tally.wrong_traps.is_empty(), "flush {number}");
+    }
+    let tally = faulty(&[], Some(Forgotten::BeforeUnreachable));
+    assert!(!tally.wrong_traps.is_empty());
+    assert!(
+        tally.wrong_returns.is_empty(),
+        "only runs that trap go there"
+    );
+}
