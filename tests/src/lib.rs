@@ -19,8 +19,8 @@ pub mod wast_suite;
 use std::path::{Path, PathBuf};
 
 use slackwater_executor::{
-    Database, Durability, ExecutionPath, ExecutorConfig, WasmExecutor,
-    host_functions::SlackwaterHostFunctions,
+    ConsensusFuel, Database, Durability, ExecutionPath, ExecutorConfig, Fuel, WasmExecutor,
+    fuel::DEPTH_BYTES_DEFAULT, host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::{
     BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, crate_file,
@@ -53,6 +53,18 @@ pub fn executor() -> Executor {
 /// An executor with these settings.
 pub fn executor_with(config: ExecutorConfig) -> Executor {
     Executor::new(config).expect("the engine can be set up")
+}
+
+/// Fuel as a rule of a chain that limits nothing but each extrinsic.
+pub fn rules_for_extrinsics(extrinsic: Fuel) -> ConsensusFuel {
+    let plenty = Fuel(1 << 60);
+    ConsensusFuel {
+        extrinsic,
+        block: plenty,
+        initialize: plenty,
+        finalize: plenty,
+        depth_bytes_max: DEPTH_BYTES_DEFAULT,
+    }
 }
 
 /// A database in a folder that is deleted with the second value.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the same seed gives the same fixture, byte for byte.
 
+pub mod contract;
 mod exhibits;
 mod extrinsic;
 mod plan;
