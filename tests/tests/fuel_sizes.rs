@@ -1,0 +1,398 @@
+//! What is charged beside operators: bytes, elements and pages, host functions, keys; and what a guest
+//! is told of its fuel.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use slackwater_executor::{
+    CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter, call_on_state,
+    call_on_state_limited,
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, instrument},
+    state::{Database, Durability, Extensions, MemoryState},
+};
+use slackwater_tests::{
+    Executor, executor_with,
+    metered::{empty, engine, meter, operators_fuel, set_word, word},
+    overruns::{PROFILE, guest, run, state_with},
+};
+use sp_core::storage::{StateVersion, Storage};
+use sp_trie::proof_size_extension::ProofSizeExt;
+use wasmtime::{Instance, Module, Store, Trap, Val};
+
+/// Size and operators charged for calling `run` with an argument, and the trap, if any.
+fn sizes(text: &str, arguments: &[i32]) -> Vec<(u64, u64, Option<Trap>)> {
+    let wasm = wat::parse_str(text).expect("wat");
+    let made = instrument(&wasm, &Instrumentation::new(Check::None)).expect("instruments");
+    let engine = engine(true);
+    let module = Module::new(&engine, &made.wasm).expect("compiles");
+    let calls = arguments.iter().map(|argument| {
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("instantiates");
+        let meter = meter(&mut store, &instance);
+        let function = instance.get_func(&mut store, "run").expect("exported");
+        let ended = function.call(&mut store, &[Val::I32(*argument)], &mut []);
+        let trap = ended.err().and_then(|error| error.downcast_ref().copied());
+        let size = word(&store, meter, SIZE_OFFSET);
+        (size, operators_fuel(&store, meter), trap)
+    });
+    calls.collect()
+}
+
+fn price(name: &str) -> u64 {
+    let rows = Schedule::default().rows();
+    let found = rows.into_iter().find(|(row, _)| row == name);
+    found.map(|(_, fuel)| fuel.into()).expect("a price")
+}
+
+/// Audits of other meters found copies of terabytes within small budgets.
+#[test]
+fn bulk_operations_cost_what_they_move() {
+    let bytes = price("size 64 bytes");
+    for operation in ["memory.fill", "memory.copy", "memory.init 0"] {
+        let text = format!(
+            r#"(module (memory 4) (data "{}")
+                (func (export "run") (param i32)
+                    ({operation} (i32.const 0) (i32.const 0) (local.get 0))))"#,
+            "x".repeat(20_000)
+        );
+        let found = sizes(&text, &[0, 1, 63, 64, 20_000, 20_001 + (4 << 16), -1]);
+        for ((size, operators, trap), length) in
+            found
+                .iter()
+                .zip([0, 1, 63, 64, 20_000, 20_001 + (4 << 16), u32::MAX])
+        {
+            // Whatever comes of it, it is paid for before.
+            assert_eq!(
+                *size,
+                u64::from(length) * bytes / 64,
+                "{operation} of {length}"
+            );
+            assert_eq!(*operators, 5, "{operation} of {length}");
+            let fits = length <= 20_000;
+            let expected = (!fits).then_some(Trap::MemoryOutOfBounds);
+            assert_eq!(*trap, expected, "{operation} of {length}");
+        }
+    }
+    let element = price("size element");
+    for operation in ["table.fill", "table.copy", "table.init 0", "table.grow"] {
+        let (operands, drop) = match operation {
+            "table.fill" => ("(i32.const 0) (ref.null func)", ""),
+            "table.grow" => ("(ref.null func)", "drop"),
+            _ => ("(i32.const 0) (i32.const 0)", ""),
+        };
+        let text = format!(
+            r#"(module (table 500 1000 funcref) (func $f) (elem func {})
+                (func (export "run") (param i32)
+                    ({operation} {operands} (local.get 0)) {drop}))"#,
+            "$f ".repeat(500)
+        );
+        for ((size, _, trap), length) in
+            sizes(&text, &[0, 7, 500, 501, -500])
+                .iter()
+                .zip([0, 7, 500, 501, 0xffff_fe0c_u32])
+        {
+            assert_eq!(
+                *size,
+                u64::from(length) * element,
+                "{operation} of {length}"
+            );
+            let fits = length <= 500 || operation == "table.grow";
+            assert_eq!(trap.is_none(), fits, "{operation} of {length}: {trap:?}");
+        }
+    }
+}
+
+/// Growth is paid for by page, whether it succeeds or not, and never mints fuel.
+#[test]
+fn growth_costs_pages_even_if_it_fails() {
+    let page = price("size page");
+    let text = r#"(module (memory 1 100)
+        (func (export "run") (param i32) (drop (memory.grow (local.get 0)))))"#;
+    for ((size, _, trap), pages) in
+        sizes(text, &[0, 1, 99, 100, -1])
+            .iter()
+            .zip([0, 1, 99, 100, u32::MAX])
+    {
+        assert_eq!(
+            (*size, *trap),
+            (u64::from(pages) * page, None),
+            "{pages} pages"
+        );
+    }
+}
+
+/// However much an operation asks for, a counter without a limit does not wrap.
+#[test]
+fn no_size_makes_a_counter_wrap() {
+    let text = r#"(module (memory 1 1)
+        (func (export "run") (loop (drop (memory.grow (i32.const -1))) (br 0))))"#;
+    let wasm = wat::parse_str(text).expect("wat");
+    let mut instrumentation = Instrumentation::new(Check::None);
+    instrumentation
+        .schedule
+        .set("size page", 65_535)
+        .expect("a price");
+    let made = instrument(&wasm, &instrumentation).expect("instruments");
+    let engine = engine(true);
+    let module = Module::new(&engine, &made.wasm).expect("compiles");
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).expect("instantiates");
+    let meter = meter(&mut store, &instance);
+    empty(&mut store, meter);
+    set_word(&mut store, meter, HEADROOM_OFFSET, 0);
+    let function = instance.get_func(&mut store, "run").expect("exported");
+    let ended = function
+        .call(&mut store, &[], &mut [])
+        .expect_err("over every limit");
+    assert_eq!(ended.downcast_ref(), Some(&Trap::UnreachableCodeReached));
+    let counted = word(&store, meter, slackwater_executor::fuel::COUNTER_OFFSET);
+    assert!(
+        counted > FUEL_MAX && counted < FUEL_MAX + (1 << 50),
+        "{counted}"
+    );
+}
+
+fn executor(meter: Meter) -> Executor {
+    executor_with(ExecutorConfig {
+        profile: PROFILE,
+        ..ExecutorConfig::default().with_meter(meter)
+    })
+}
+
+/// Fuel of a guest that does this, less that of one that does nothing.
+fn host(executor: &Executor, work: &str, keys: u32) -> FuelUsed {
+    let fuel = |work: &str| {
+        let state = state_with(guest(&format!("(func $work {work})")), keys);
+        let call = run(executor, &state, &CallLimits::none()).expect("an outcome");
+        assert!(
+            matches!(call.outcome, CallOutcome::Returned(_)),
+            "{work}: {:?}",
+            call.outcome
+        );
+        call.fuel.expect("it is counted")
+    };
+    let (one, nothing) = (fuel(work), fuel(""));
+    FuelUsed {
+        host: one.host - nothing.host,
+        wasm: one.wasm - nothing.wasm,
+        ..one
+    }
+}
+
+#[test]
+fn host_functions_cost_a_base_and_what_is_passed_and_returned() {
+    let executor = executor(Meter::Slacked);
+    let schedule = Schedule::default();
+    let blake2 = schedule.host("ext_hashing_blake2_256_version_1");
+    for bytes in [0_u32, 63, 64, 100_000] {
+        let used = host(
+            &executor,
+            &format!(
+                "(drop (call $blake2 (i64.const {})))",
+                u64::from(bytes) << 32 | 64
+            ),
+            0,
+        );
+        let passed = u64::from(bytes) * u64::from(blake2.passed) / 64;
+        assert_eq!(used.host, u64::from(blake2.base) + passed, "{bytes} bytes");
+        // The engine counts the operators: i64.const, call, and the guest's own call.
+        assert_eq!(used.wasm, 2, "{bytes} bytes");
+    }
+    // The value is read back, so its encoding is paid for: a byte and ten, of the key's eight.
+    let get = schedule.host("ext_storage_get_version_1");
+    let used = host(&executor, "(drop (call $get (i64.const 0x800000040)))", 0);
+    let passed = 8 * u64::from(get.passed) / 64;
+    let returned = 10 * u64::from(get.returned) / 64;
+    assert_eq!(used.host, u64::from(get.base) + passed + returned);
+}
+
+#[test]
+fn keys_are_paid_for_one_by_one_wherever_the_state_is() {
+    let schedule = Schedule::default();
+    let keys = schedule.keys();
+    let prefix = r#"(call $clear_prefix (i64.const 0x400000080))"#;
+    let clearing = |executor: &Executor, count| {
+        let body = format!(r#"(func $work {prefix}) (data (i32.const 128) "many")"#);
+        let state = state_with(guest(&body), count);
+        let call = run(executor, &state, &CallLimits::none()).expect("an outcome");
+        let removed = call.changes.as_ref().expect("it returned").keys();
+        // Beside them, the key that the guest writes.
+        assert_eq!(removed, count as usize + 1);
+        call.fuel.expect("it is counted").host
+    };
+    for meter in [Meter::Slacked, Meter::Checked] {
+        let executor = executor(meter);
+        let none = clearing(&executor, 0);
+        for count in [1, 10, 1_000] {
+            let more = clearing(&executor, count) - none;
+            assert_eq!(
+                more,
+                u64::from(count) * u64::from(keys.walked),
+                "{count} keys"
+            );
+        }
+    }
+    // A root costs the changed keys: one here, two with another.
+    let executor = executor(Meter::Slacked);
+    let one = host(&executor, "(drop (call $root (i32.const 1)))", 0).host;
+    let two = host(
+        &executor,
+        "(call $set (i64.const 0x700000040) (i64.const 0x800000040))
+        (drop (call $root (i32.const 1)))",
+        0,
+    );
+    let set = schedule.host("ext_storage_set_version_1");
+    let setting = u64::from(set.base) + 15 * u64::from(set.passed) / 64;
+    assert!(one > u64::from(keys.rooted), "{one}");
+    assert!((two.host - one).abs_diff(setting + u64::from(keys.rooted)) <= 1);
+}
+
+/// A removal that passes the limit stops where it does, in memory and on disk alike.
+#[test]
+fn a_walk_stops_in_the_middle() {
+    let body = r#"(func $work (call $clear_prefix (i64.const 0x400000080)))
+        (data (i32.const 128) "many")"#;
+    let code = guest(body);
+    let state = state_with(code.clone(), 5_000);
+    let mut storage = Storage::default();
+    storage.top.insert(b":code".to_vec(), code);
+    for number in 0..5_000_u32 {
+        let key = [b"many".as_slice(), &number.to_be_bytes()].concat();
+        storage.top.insert(key, vec![1; 40]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = Database::open(folder.path(), Durability::Buffered).expect("opens");
+    let prepared = database
+        .prepare_state(&storage, StateVersion::V1)
+        .expect("prepares");
+    let hash = Default::default();
+    database.import_state(prepared, 0, hash).expect("imports");
+    let view = database.view().expect("a view");
+    let executor = executor(Meter::Slacked);
+    let used = run(&executor, &state, &CallLimits::none())
+        .expect("an outcome")
+        .fuel;
+    let used = used.expect("it is counted");
+    let context = CallContext::Build;
+    let on_disk = |limits: &CallLimits| {
+        let extensions = Extensions::new();
+        call_on_state_limited(&executor, &view, context, "run", &[], extensions, limits)
+            .expect("an outcome")
+    };
+    assert_eq!(on_disk(&CallLimits::none()).fuel, Some(used));
+    for limit in [used.total.0 - 1, used.total.0 / 2] {
+        let limits = CallLimits::consensus(Fuel(limit));
+        let ended = [
+            on_disk(&limits),
+            run(&executor, &state, &limits).expect("an outcome"),
+        ];
+        for ended in ended {
+            let CallOutcome::Trapped(trap) = &ended.outcome else {
+                panic!("{limit} is not enough");
+            };
+            assert_eq!(trap.outcome_name(), "out_of_fuel");
+            assert!(ended.changes.is_none());
+        }
+    }
+    let enough = CallLimits::consensus(used.total);
+    assert!(matches!(on_disk(&enough).outcome, CallOutcome::Returned(_)));
+}
+
+/// A runtime without a name for its function of fuel, and what it says: its output.
+fn telling() -> MemoryState {
+    let text = r#"(module
+        (import "env" "ext_fuel_left_version_1" (func $left (result i64)))
+        (memory (export "memory") 1)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func (export "run") (param i32 i32) (result i64)
+            (i64.store (i32.const 64) (call $left))
+            (i64.const 0x800000040)))"#;
+    state_with(wat::parse_str(text).expect("wat"), 0)
+}
+
+#[test]
+fn a_guest_is_told_what_is_left_of_the_chains_limit_alone() {
+    let state = telling();
+    let told = |meter, limits: &CallLimits| {
+        let call = run(&executor(meter), &state, limits).expect("an outcome");
+        let CallOutcome::Returned(output) = call.outcome else {
+            panic!("{:?}", call.outcome);
+        };
+        let left = u64::from_le_bytes(output.try_into().expect("a word"));
+        (left, call.fuel)
+    };
+    let limits = CallLimits::consensus(Fuel(1_000_000));
+    for meter in [Meter::Slacked, Meter::Checked] {
+        let (left, fuel) = told(meter, &limits);
+        let used = fuel.expect("it is counted").total.0;
+        // After it asked: i64.store, i64.const; the rest had been charged with the call.
+        assert_eq!(left, 1_000_000 - (used - 2), "{meter:?}");
+        assert_eq!(told(meter, &CallLimits::none()).0, u64::MAX);
+        let local = CallLimits::local(Fuel(1_000_000));
+        assert_eq!(told(meter, &local).0, u64::MAX, "a node's limit is its own");
+    }
+    for meter in [Meter::Off, Meter::Engine] {
+        assert_eq!(told(meter, &CallLimits::none()).0, u64::MAX);
+    }
+}
+
+/// Counts how often it is asked.
+struct Asked(Arc<AtomicUsize>);
+
+impl sp_trie::ProofSizeProvider for Asked {
+    fn estimate_encoded_size(&self) -> usize {
+        self.0.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn a_host_function_starts_only_within_the_limit() {
+    let text = r#"(module
+        (import "env" "ext_storage_proof_size_storage_proof_size_version_1"
+            (func $ask (result i64)))
+        (memory (export "memory") 1)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func (export "run") (param i32 i32) (result i64)
+            (drop (call $ask)) (i64.const 0)))"#;
+    let state = state_with(wat::parse_str(text).expect("wat"), 0);
+    for meter in [Meter::Slacked, Meter::Checked] {
+        let executor = executor(meter);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let run = |limits: &CallLimits| {
+            let mut extensions = Extensions::new();
+            extensions.register(ProofSizeExt::new(Asked(Arc::clone(&asked))));
+            let context = CallContext::Build;
+            call_on_state_limited(&executor, &state, context, "run", &[], extensions, limits)
+                .expect("an outcome")
+        };
+        let used = run(&CallLimits::none())
+            .fuel
+            .expect("it is counted")
+            .total
+            .0;
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 1);
+        // What comes behind the call: i64.const.
+        run(&CallLimits::consensus(Fuel(used - 1)));
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 1);
+        run(&CallLimits::consensus(Fuel(used - 2)));
+        assert_eq!(
+            asked.swap(0, Ordering::SeqCst),
+            0,
+            "{meter:?}: not even begun"
+        );
+    }
+    let unlimited = call_on_state(
+        &executor(Meter::Off),
+        &state,
+        CallContext::Build,
+        "run",
+        &[],
+        Extensions::new(),
+    );
+    assert!(matches!(
+        unlimited.expect("an outcome").outcome,
+        CallOutcome::Returned(_)
+    ));
+}
