@@ -35,10 +35,14 @@ const VERSION_LIMIT: Fuel = Fuel(1_000_000_000);
 /// One place per runtime, held while it compiles, so that others wait for that runtime only.
 type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
 
+/// What tells compiled code apart: the code's hash, and that of what is added to it.
+type RuntimeKey = (H256, Option<H256>);
+
 struct Shared {
     config: ExecutorConfig,
     engine: Engine,
-    runtimes: Mutex<LruMap<H256, Place, ByLength>>,
+    instrumentation: Option<H256>,
+    runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
 }
 
 /// Compiles runtimes and calls them. `H` is the set of host functions offered to guests.
@@ -80,7 +84,9 @@ impl<H: HostFunctions> WasmExecutor<H> {
         }
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
+        let instrumentation = config.instrumentation();
         let shared = Arc::new(Shared {
+            instrumentation: instrumentation.map(|instrumentation| instrumentation.hash()),
             config,
             engine,
             runtimes,
@@ -127,7 +133,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             .unwrap_or_else(PoisonError::into_inner);
         // `get_or_insert` returns `None` only if the limiter refuses, which `ByLength` does not.
         runtimes
-            .get_or_insert(code_hash, Place::default)
+            .get_or_insert((code_hash, self.shared.instrumentation), Place::default)
             .cloned()
             .unwrap_or_default()
     }

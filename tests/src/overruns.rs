@@ -3,7 +3,7 @@
 use slackwater_executor::{
     CallContext, CallError, CallLimits, CallOutcome, ExecutionError, GuestProfile, StateCall,
     call_on_state_limited,
-    state::{Extensions, MemoryState},
+    state::{BlockChanges, Extensions, MemoryState},
 };
 use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
@@ -197,7 +197,7 @@ pub fn verdict(ended: &Result<StateCall, ExecutionError>) -> String {
                 CallOutcome::Returned(_) => "returned".to_owned(),
                 CallOutcome::Trapped(trap) => format!("{:?}", trap.kind),
             };
-            let changes = call.changes.as_ref().map(|changes| changes.keys());
+            let changes = call.changes.as_ref().map(BlockChanges::keys);
             format!("{outcome}, {:?}, {changes:?} keys", call.fuel)
         }
         Err(error) => match error.call_error() {
