@@ -9,7 +9,7 @@ use wasmtime::{
 };
 use wast::{
     Wast, WastArg, WastDirective, WastExecute, WastInvoke,
-    core::WastArgCore,
+    core::{AbstractHeapType, HeapType, WastArgCore},
     parser::{ParseBuffer, parse},
 };
 
@@ -114,6 +114,10 @@ fn values(arguments: &[WastArg<'_>]) -> Option<Vec<Val>> {
             WastArgCore::F32(value) => Val::F32(value.bits),
             WastArgCore::F64(value) => Val::F64(value.bits),
             WastArgCore::V128(value) => Val::V128(u128::from_le_bytes(value.to_le_bytes()).into()),
+            WastArgCore::RefNull(HeapType::Abstract {
+                ty: AbstractHeapType::Extern,
+                ..
+            }) => Val::ExternRef(None),
             WastArgCore::RefNull(_) => Val::FuncRef(None),
             _ => return None,
         })
@@ -210,7 +214,8 @@ impl Stage {
     }
 }
 
-fn spectest(store: &mut Store<StoreLimits>, name: &str) -> Option<Extern> {
+/// What the suite's modules may import from `spectest`, by its name.
+pub fn spectest(store: &mut Store<StoreLimits>, name: &str) -> Option<Extern> {
     let engine = store.engine().clone();
     let print = |store: &mut Store<StoreLimits>, parameters: &[ValType]| -> Extern {
         let ty = FuncType::new(&engine, parameters.iter().cloned(), []);

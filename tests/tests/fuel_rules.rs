@@ -126,6 +126,46 @@ fn a_straight_line_over_the_limit_is_found_at_its_end() {
     );
 }
 
+/// wasmtime#5445: an access that can only be out of bounds traps, and what came before is paid for.
+#[test]
+fn an_access_that_is_always_out_of_bounds_is_a_trap() {
+    let text = r#"(module (memory 1) (func $f) (func (export "run") (param i32)
+        (call $f) (drop (i32.load offset=0xffffffff (local.get 0)))))"#;
+    for check in [Check::None, Check::Synchronous] {
+        let (trap, counted) = metered(text, check).run(1, FUEL_MAX);
+        assert_eq!(trap, Some(Trap::MemoryOutOfBounds));
+        // Two invocations and the call; the block of the load had no flush.
+        assert_eq!(counted, 3, "{check:?}");
+    }
+}
+
+/// wasmi#2038, wasm-instrument#38: a callee with very many locals is no way to get time for nothing.
+#[test]
+fn locals_take_no_time_that_is_not_paid_for() {
+    let caller = |locals: usize| {
+        let locals = "i64 ".repeat(locals);
+        let text = format!(
+            r#"(module (func $callee (local {locals}) (drop (local.get 0)))
+                (func (export "run") (param i32)
+                    (loop (call $callee)
+                        (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#
+        );
+        metered(&text, Check::None)
+    };
+    let (mut few, mut many) = (caller(1), caller(30_000));
+    let time = |metered: &mut Metered| {
+        let times = (0..9).map(|_| {
+            let started = std::time::Instant::now();
+            let (trap, counted) = metered.run(100_000, FUEL_MAX);
+            assert_eq!((trap, counted), (None, 1 + 100_000 * 8));
+            started.elapsed()
+        });
+        times.min().expect("some")
+    };
+    let (few, many) = (time(&mut few), time(&mut many));
+    assert!(many < few * 20, "{many:?} for the fuel of {few:?}");
+}
+
 /// Whatever goes on for ever goes through a flush.
 #[test]
 fn everything_endless_stops() {

@@ -7,8 +7,9 @@ use std::sync::{
 };
 
 use slackwater_executor::{
-    CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter, call_on_state,
-    call_on_state_limited,
+    CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter,
+    block::BlockExecution,
+    call_on_state, call_on_state_limited,
     fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, instrument},
     state::{Database, Durability, Extensions, MemoryState},
 };
@@ -395,4 +396,38 @@ fn a_host_function_starts_only_within_the_limit() {
         unlimited.expect("an outcome").outcome,
         CallOutcome::Returned(_)
     ));
+}
+
+/// An extrinsic that was left out must not change what a later one pays: whoever replays the block never
+/// ran it. This one asks for the root, which was known before.
+#[test]
+fn what_was_left_out_changes_nobodys_fuel() {
+    let text = r#"(module
+        (import "env" "ext_storage_set_version_1" (func $set (param i64 i64)))
+        (import "env" "ext_storage_root_version_2" (func $root (param i32) (result i64)))
+        (memory (export "memory") 1)
+        (global (export "__heap_base") i32 (i32.const 1024))
+        (func (export "BlockBuilder_apply_extrinsic") (param $at i32) (param i32) (result i64)
+            (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 0)) (then
+                (call $set (i64.const 0x800000040) (i64.const 0x800000040))))
+            (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 1)) (then (unreachable)))
+            (drop (call $root (i32.const 1)))
+            (i64.const 0x200000000)))"#;
+    let state = state_with(wat::parse_str(text).expect("wat"), 0);
+    let executor = executor(Meter::Slacked);
+    let last = |extrinsics: &[u8]| {
+        let context = CallContext::Build;
+        let mut execution =
+            BlockExecution::new(&executor, &state, context, Extensions::new()).expect("loads");
+        let runs = extrinsics
+            .iter()
+            .map(|extrinsic| execution.apply(&[*extrinsic]));
+        let runs: Result<Vec<_>, _> = runs.collect();
+        let last = runs.expect("outcomes").pop().expect("some");
+        assert!(last.outcome.is_included(), "{last:?}");
+        last.fuel.expect("it is counted")
+    };
+    assert_eq!(last(&[0, 2]), last(&[0, 1, 2]));
+    let rooted = Schedule::default().keys().rooted;
+    assert!(last(&[0, 2]).host > last(&[2]).host + u64::from(rooted) - 1);
 }
