@@ -15,7 +15,13 @@ use slackwater_executor::{
 use slackwater_runtime_fixtures::crate_file;
 use sp_state_machine::BasicExternalities;
 
-fn metered(criterion: &mut Criterion, code: &[u8], method: &str, meter: Meter, name: &str) {
+fn metered(
+    criterion: &mut Criterion,
+    code: &[u8],
+    (method, input): (&str, &[u8]),
+    meter: Meter,
+    name: &str,
+) {
     let config = ExecutorConfig::default().with_meter(meter);
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(config).expect("the engine");
     let runtime = executor.runtime(code).expect("loads");
@@ -24,7 +30,7 @@ fn metered(criterion: &mut Criterion, code: &[u8], method: &str, meter: Meter, n
         let heap = HeapPages::default();
         let limits = CallLimits::consensus(Fuel(1 << 40));
         executor
-            .call_limited(&runtime, &mut ext, method, &[], heap, &limits)
+            .call_limited(&runtime, &mut ext, method, input, heap, &limits)
             .expect("an outcome")
     };
     assert!(
@@ -41,14 +47,20 @@ fn fuel(criterion: &mut Criterion) {
     let Some(code) = kusama.and_then(|path| std::fs::read(path).ok()) else {
         return;
     };
-    for method in ["Core_version", "Metadata_metadata"] {
+    // What does nothing shows what a meter costs an instance.
+    let calls: [(&str, &[u8]); 3] = [
+        ("test_empty_return", &[0]),
+        ("Core_version", &[]),
+        ("Metadata_metadata", &[]),
+    ];
+    for call in calls {
         for (meter, name) in [
             (Meter::Off, "off"),
             (Meter::Slacked, "slacked"),
             (Meter::Checked, "checked"),
             (Meter::Engine, "engine"),
         ] {
-            metered(criterion, &code, method, meter, name);
+            metered(criterion, &code, call, meter, name);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::{
     cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -62,12 +63,12 @@ impl Watched for Run {
         }
     }
 
-    fn protect(&self) {
+    fn protect(&self) -> bool {
         if self.by_page {
-            self.page.protect();
-        } else {
-            self.page.use_up();
+            return self.page.protect();
         }
+        self.page.use_up();
+        true
     }
 
     fn unprotect(&self) {
@@ -80,7 +81,10 @@ impl Watched for Run {
         let Some(callback) = &self.callback else {
             return false;
         };
-        match callback(Fuel(self.used())) {
+        let used = Fuel(self.used());
+        // A callback that panics must not leave the run waiting for its answer.
+        let decided = catch_unwind(AssertUnwindSafe(|| callback(used)));
+        match decided.unwrap_or(Refuel::Stop) {
             Refuel::Extend(Fuel(limit)) => {
                 self.asked.store(limit, Ordering::Relaxed);
                 true

@@ -33,8 +33,8 @@ const ASKING: u32 = 5;
 pub(super) trait Watched {
     /// Whether it may go on.
     fn look(&self) -> Look;
-    /// Makes its next store to the meter fault.
-    fn protect(&self);
+    /// Makes its next store to the meter fault. Whether that worked.
+    fn protect(&self) -> bool;
     /// Takes that back.
     fn unprotect(&self);
     /// Asks whoever set the limit, and sets the new one. Whether the run goes on.
@@ -173,10 +173,9 @@ impl<R: Watched> Handover<R> {
             // SAFETY: while LOOKING, nobody writes the cell.
             let run = unsafe { &*cell }.as_ref();
             let look = run.map_or(Look::Fine, Watched::look);
-            if let Some(run) = run.filter(|_| look != Look::Fine) {
-                run.protect();
-            }
-            look
+            // One that cannot be protected now is looked at again.
+            let armed = look == Look::Fine || run.is_some_and(Watched::protect);
+            if armed { look } else { Look::Fine }
         });
         let (phase, looked) = match look {
             Look::Fine => (RUNNING, Looked::Running),

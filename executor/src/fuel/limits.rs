@@ -95,7 +95,8 @@ pub enum OnOverrun {
     #[default]
     Trap,
     /// It pauses at its next safepoint until the callback, called on a thread of its own, has decided.
-    /// Needs [`super::Meter::Slacked`].
+    /// A run that ended over its limit unnoticed asks from the caller's thread. One whose callback
+    /// panics is stopped. Needs [`super::Meter::Slacked`].
     Refuel(RefuelCallback),
 }
 

@@ -84,27 +84,28 @@ impl Page {
         used <= FUEL_MAX
     }
 
-    /// Makes the guest's next store to its half fault; it can still be read.
-    pub(super) fn protect(&self) {
-        self.set_protection(libc::PROT_READ);
+    /// Makes the guest's next store to its half fault; it can still be read. Whether that worked: the
+    /// kernel refuses to split a mapping when there are too many.
+    pub(super) fn protect(&self) -> bool {
+        self.set_protection(libc::PROT_READ)
     }
 
     /// Takes that back.
     pub(super) fn unprotect(&self) {
-        self.set_protection(libc::PROT_READ | libc::PROT_WRITE);
+        if !self.set_protection(libc::PROT_READ | libc::PROT_WRITE) {
+            // The engine would fault on it when it empties the slot, or the next guest at its first
+            // store; joining mappings cannot run out of them.
+            log::error!(target: "slackwater::fuel", "a meter's page stays protected");
+            std::process::abort();
+        }
     }
 
-    fn set_protection(&self, protection: libc::c_int) {
+    fn set_protection(&self, protection: libc::c_int) -> bool {
         let bytes = usize::try_from(HOST_HALF).unwrap_or_default();
         // SAFETY: the range is the first half of a mapped meter, whole pages by `is_supported`, and
         // stays readable; whoever stores to it is prepared for a fault.
         let failed = unsafe { libc::mprotect(self.0.cast(), bytes, protection) };
-        // The kernel refuses only to split a mapping when there are too many. A run that is not
-        // stopped now is looked at again; a page that cannot be given back must not be used.
-        if failed != 0 && protection & libc::PROT_WRITE != 0 {
-            log::error!(target: "slackwater::fuel", "a meter's page stays protected");
-            std::process::abort();
-        }
+        failed == 0
     }
 
     /// Whether `address` is in the half that the guest writes.

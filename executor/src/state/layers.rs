@@ -82,6 +82,9 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         &mut self,
         guest: impl FnOnce(&mut dyn Externalities) -> R,
     ) -> Result<R, StateError> {
+        // A root remembered from an earlier call would be free, or not, by whether an extrinsic that was
+        // left out came between.
+        self.forget_root();
         self.overlay.enter_runtime().expect(LOCKSTEP);
         let walked = Walked {
             state: self.state,
@@ -166,8 +169,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
 
     /// Neither `storage_append` nor the rolling back of layers a guest left open makes the overlay
     /// forget a root it calculated before. Comparing what the calculation was given with what there
-    /// is now finds it; where child tries are involved, the root is not believed at all. An empty
-    /// layer rolled back makes the overlay forget.
+    /// is now finds it; where child tries are involved, the root is not believed at all.
     fn forget_stale_root(&mut self) {
         let mut hasher = DeltaHasher::new();
         for (key, value) in self.overlay.changes_mut() {
@@ -176,9 +178,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         let top_is_the_same = self.state.last_root_delta() == Some(hasher.finish());
         let has_children = self.overlay.children().next().is_some();
         if has_children || !top_is_the_same {
-            self.overlay.start_transaction();
-            self.overlay.rollback_transaction().expect(LOCKSTEP);
+            self.forget_root();
         }
+    }
+
+    /// An empty layer rolled back makes the overlay forget the root it calculated.
+    fn forget_root(&mut self) {
+        self.overlay.start_transaction();
+        self.overlay.rollback_transaction().expect(LOCKSTEP);
     }
 
     /// The new roots of all child tries touched, under their keys in the top trie. One that was
