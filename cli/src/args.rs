@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Make a module count its fuel, as the executor does before it compiles one.
     Instrument(InstrumentArgs),
+    /// Measure what fuel costs in time on this machine, and what is priced wrongly.
+    Calibrate(CalibrateArgs),
     /// Make and check block fixtures.
     Fixture(FixtureArgs),
 }
@@ -51,6 +53,7 @@ impl Command {
             Self::Call(args) => args.json,
             Self::Replay(args) => args.json,
             Self::Instrument(args) => args.json,
+            Self::Calibrate(args) => args.json,
             Self::Fixture(args) => args.command.json(),
         }
     }
@@ -132,6 +135,30 @@ pub(crate) struct InstrumentArgs {
     /// Show what was added to each function.
     #[arg(long)]
     pub(crate) stats: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("given").args(["spec", "runtime"]).multiple(true)))]
+pub(crate) struct CalibrateArgs {
+    /// Raw chain spec or block fixture whose runtime joins the corpus, called on that state.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) spec: Vec<PathBuf>,
+    /// Runtime code that joins the corpus, called on an empty state.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime: Vec<PathBuf>,
+    /// Method to call of each runtime beside `Core_version` and `Metadata_metadata`, without
+    /// arguments.
+    #[arg(long = "call", value_name = "METHOD", requires = "given")]
+    pub(crate) calls: Vec<String>,
+    /// Repetitions that medians are taken of.
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repetitions: u32,
+    /// Take seconds instead of minutes: figures that are only roughly right.
+    #[arg(long, conflicts_with = "repetitions")]
+    pub(crate) quick: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -56,6 +56,8 @@ pub(crate) enum CliError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("measuring `{name}`: {reason}")]
+    Calibration { name: String, reason: String },
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "printing is what this crate is for")]
 
 mod args;
+mod calibrate;
 mod call;
 mod divergence;
 mod error;
@@ -66,6 +67,7 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Call(args) => call::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Instrument(args) => instrument::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Fixture(args) => fixture::run(&args.command),
     }
 }

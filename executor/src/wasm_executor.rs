@@ -82,6 +82,11 @@ impl<H: HostFunctions> WasmExecutor<H> {
                 reason: reason.to_owned(),
             });
         }
+        if let Some(rules) = &config.consensus_fuel {
+            rules
+                .check(&config.schedule)
+                .map_err(|reason| EngineError { reason })?;
+        }
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
         let instrumentation = config.instrumentation();
@@ -144,7 +149,10 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
             let heap = config.heap(CallContext::Build, None);
             let mut no_state = BasicExternalities::default();
-            match self.call(runtime, &mut no_state, CORE_VERSION, &[], heap) {
+            let limits = self.version_limits();
+            let called =
+                self.call_limited(runtime, &mut no_state, CORE_VERSION, &[], heap, &limits);
+            match called.map(|called| called.outcome) {
                 Ok(CallOutcome::Returned(output)) => Ok(Some(output)),
                 Ok(CallOutcome::Trapped(_)) => Ok(None),
                 Err(source) => Err(RuntimeError::VersionCall { source }),
@@ -218,6 +226,15 @@ impl<H: HostFunctions> WasmExecutor<H> {
         })
     }
 
+    /// What finding out a version may cost: a rule like any other where fuel is in consensus, else a
+    /// limit of this machine.
+    fn version_limits(&self) -> CallLimits {
+        match self.config().consensus_fuel {
+            Some(_) => CallLimits::consensus(VERSION_LIMIT),
+            None => CallLimits::local(VERSION_LIMIT),
+        }
+    }
+
     /// The SCALE version of `wasm_code`, as `ext_misc_runtime_version` answers it. Code that states
     /// its version in sections is only parsed, not validated, as the reference does; other code,
     /// from before 2021, is compiled and asked. `ext` is what the host function provides, an empty
@@ -234,9 +251,15 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let blob = RuntimeBlob::new(wasm_code, config.code_bytes_max, config.profile)?;
         // It is not cached, and functions this host lacks do not stop it, so that all nodes answer
         // the same.
-        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |_| Ok(None))?;
+        let runtime = match Runtime::compile::<H>(&self.shared.engine, &blob, |_| Ok(None)) {
+            // Where fuel is in consensus, no node can meter this code.
+            Err(RuntimeError::Instrument(error)) if config.consensus_fuel.is_some() => {
+                return Err(VersionError::Code(error.to_string()));
+            }
+            compiled => compiled?,
+        };
         let heap = config.heap(CallContext::Build, None);
-        let limits = CallLimits::consensus(VERSION_LIMIT);
+        let limits = self.version_limits();
         let called = self.call_limited(&runtime, ext, CORE_VERSION, &[], heap, &limits);
         match called.map(|called| called.outcome) {
             Ok(CallOutcome::Returned(output)) => Ok(output),

@@ -156,6 +156,20 @@ fn beginning_and_ending_a_block_have_limits_of_their_own() {
     let rules = rules_for_extrinsics(PLENTY);
     let initialize = Fuel(used.initialize.total.0 - 1);
     let finalize = Fuel(used.finalize.total.0 - 1);
+    // What a block's extrinsics may use, they can use for writing keys, whose root is paid at its end.
+    let block = used.extrinsics[0].total;
+    let greedy = ConsensusFuel {
+        finalize: Fuel(block.0 / 2),
+        block,
+        ..rules_for_extrinsics(PLENTY)
+    };
+    let refused_rules = slackwater_executor::WasmExecutor::<
+        slackwater_executor::host_functions::SlackwaterHostFunctions,
+    >::new(ExecutorConfig::default().with_consensus_fuel(greedy));
+    let error = refused_rules
+        .expect_err("it could not be ended")
+        .to_string();
+    assert!(error.contains("finalized"), "{error}");
     for (phase, rules) in [
         (
             "initialize",
@@ -164,7 +178,14 @@ fn beginning_and_ending_a_block_have_limits_of_their_own() {
                 ..rules
             },
         ),
-        ("finalize", ConsensusFuel { finalize, ..rules }),
+        (
+            "finalize",
+            ConsensusFuel {
+                finalize,
+                block,
+                ..rules
+            },
+        ),
     ] {
         let strict = ruled(Meter::Slacked, rules);
         let Err(BuildError::Trapped { phase: found, trap }) = build(&strict, &state, &[]) else {
@@ -275,6 +296,8 @@ fn a_cancelled_extrinsic_is_left_out_and_the_block_ends() {
             .expect("goes on")
     });
     assert_eq!(offered, Offered::LeftOut(LeftOut::Cancelled));
+    let late = builder.push(&burn(2, 1)).expect("goes on");
+    assert_eq!(late, Offered::LeftOut(LeftOut::Cancelled));
     let built = builder.finish().expect("ends");
     assert_eq!(built.changes.state_root, without.changes.state_root);
     assert_ne!(built.changes.state_root, H256::zero());

@@ -18,17 +18,18 @@ use wasmtime::{Config, Engine, OptLevel};
 /// What a frame has beside what it allocates: the return address and the caller's frame pointer.
 const LINK_BYTES: u32 = 16;
 /// How far into a function its frame is allocated, at most.
-const PROLOGUE_BYTES: usize = 96;
+const PROLOGUE_BYTES: usize = 256;
 
-/// Bytes the function with this code takes of the stack, by its prologue: `sub rsp, n`.
+/// Bytes the function with this code takes of the stack, by its prologue: `sub rsp, n`. A frame of a
+/// page or more is probed before, page by page, by the same instruction; so the largest `n` counts.
 fn frame_bytes(code: &[u8]) -> u32 {
     let prologue = &code[..code.len().min(PROLOGUE_BYTES)];
-    let found = prologue.windows(7).find_map(|bytes| match bytes {
+    let found = prologue.windows(7).filter_map(|bytes| match bytes {
         [0x48, 0x81, 0xec, a, b, c, d] => Some(u32::from_le_bytes([*a, *b, *c, *d])),
         [0x48, 0x83, 0xec, n, ..] => Some(u32::from(*n)),
         _ => None,
     });
-    LINK_BYTES + found.unwrap_or(0)
+    LINK_BYTES + found.max().unwrap_or(0)
 }
 
 /// The frames of all functions of a module, by the index in the module.

@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
 };
 
 use handover::{Fault, Handover, Look, Looked, Watched};
@@ -87,25 +87,34 @@ impl Page {
 /// A run, and what it is to be told.
 struct Run {
     number: u32,
+    handed: Weak<Handover<Run>>,
     page: Arc<Page>,
     look: Look,
     /// What the answer is to a question.
     extended: bool,
     /// How often that was.
     asked: Arc<AtomicU32>,
+    /// How often its page cannot be protected.
+    refusals: u32,
+    /// How often that was tried.
+    tries: Arc<AtomicU32>,
 }
 
 impl Run {
-    fn new(number: u32, page: &Arc<Page>, look: Look) -> Self {
+    fn new(handed: &Handed, number: u32, page: &Arc<Page>, look: Look) -> Self {
         Self {
             number,
+            handed: Arc::downgrade(handed),
             page: Arc::clone(page),
             look,
             extended: false,
             asked: Arc::new(AtomicU32::new(0)),
+            refusals: 0,
+            tries: Arc::new(AtomicU32::new(0)),
         }
     }
 
+    /// Only while it is its page's run.
     fn touch(&self) {
         let owner = self.page.owner.load(Ordering::Relaxed);
         assert_eq!(owner, self.number, "the page was given back");
@@ -119,13 +128,19 @@ impl Watched for Run {
         if was_extended { Look::Fine } else { self.look }
     }
 
-    fn protect(&self) {
+    fn protect(&self) -> bool {
         self.touch();
+        if self.tries.fetch_add(1, Ordering::Relaxed) < self.refusals {
+            return false;
+        }
         self.page.protected.store(true, Ordering::Release);
+        true
     }
 
     fn unprotect(&self) {
         self.touch();
+        let handed = self.handed.upgrade().expect("it outlives its runs");
+        assert!(handed.is_busy(), "a protected page in a free slot");
         self.page.protected.store(false, Ordering::Relaxed);
     }
 
@@ -217,10 +232,10 @@ fn outcomes<T: Ord + Send + 'static>(
 fn runs_of_one_thread_follow_each_other() {
     let found = outcomes(None, || {
         let handed: Handed = Arc::new(Handover::new(1));
-        let arbiter = spawn_arbiter(&handed, 2);
+        let arbiter = spawn_arbiter(&handed, 3);
         let page = Page::new();
-        let first = run(&handed, Run::new(1, &page, Look::Stop), 0);
-        let second = run(&handed, Run::new(2, &page, Look::Fine), 0);
+        let first = run(&handed, Run::new(&handed, 1, &page, Look::Stop), 0);
+        let second = run(&handed, Run::new(&handed, 2, &page, Look::Fine), 0);
         assert_eq!(second, Some(Saw::Nothing), "nobody stops it");
         arbiter.join().expect("no panic");
         assert!(!handed.is_busy());
@@ -230,15 +245,40 @@ fn runs_of_one_thread_follow_each_other() {
     assert_eq!(found, BTreeSet::from(possible));
 }
 
+/// A run whose page cannot be protected goes on, and is stopped by a later look.
+#[test]
+fn a_run_that_could_not_be_stopped_is_looked_at_again() {
+    let found = outcomes(None, || {
+        let handed: Handed = Arc::new(Handover::new(1));
+        let arbiter = spawn_arbiter(&handed, 3);
+        let stubborn = Run {
+            refusals: 1,
+            ..Run::new(&handed, 1, &Page::new(), Look::Stop)
+        };
+        let tries = Arc::clone(&stubborn.tries);
+        let saw = run(&handed, stubborn, 0).expect("there is room");
+        arbiter.join().expect("no panic");
+        (saw, tries.load(Ordering::Relaxed))
+    });
+    let possible = [
+        (Saw::Nothing, 0),
+        (Saw::Nothing, 1),
+        (Saw::Stopped, 2),
+        (Saw::StoppedLate, 2),
+    ];
+    assert_eq!(found, BTreeSet::from(possible));
+}
+
 /// Runs of two threads, both looking for room in the same place.
 #[test]
 fn runs_of_two_threads_do_not_meet() {
-    let found = outcomes(Some(3), || {
+    let found = outcomes(Some(4), || {
         let handed: Handed = Arc::new(Handover::new(2));
         let arbiter = spawn_arbiter(&handed, 1);
         let other = Arc::clone(&handed);
-        let other = thread::spawn(move || run(&other, Run::new(2, &Page::new(), Look::Stop), 0));
-        let one = run(&handed, Run::new(1, &Page::new(), Look::Fine), 0);
+        let other =
+            thread::spawn(move || run(&other, Run::new(&other, 2, &Page::new(), Look::Stop), 0));
+        let one = run(&handed, Run::new(&handed, 1, &Page::new(), Look::Fine), 0);
         assert_eq!(one, Some(Saw::Nothing), "nobody stops it");
         arbiter.join().expect("no panic");
         let other = other.join().expect("no panic");
@@ -252,12 +292,13 @@ fn runs_of_two_threads_do_not_meet() {
 /// Where there is room for one of two, it is never lent twice, and one at least gets it.
 #[test]
 fn a_slot_is_lent_to_one_at_a_time() {
-    let found = outcomes(Some(3), || {
+    let found = outcomes(Some(5), || {
         let handed: Handed = Arc::new(Handover::new(1));
         let arbiter = spawn_arbiter(&handed, 1);
         let other = Arc::clone(&handed);
-        let other = thread::spawn(move || run(&other, Run::new(2, &Page::new(), Look::Stop), 0));
-        let one = run(&handed, Run::new(1, &Page::new(), Look::Stop), 0);
+        let other =
+            thread::spawn(move || run(&other, Run::new(&other, 2, &Page::new(), Look::Stop), 0));
+        let one = run(&handed, Run::new(&handed, 1, &Page::new(), Look::Stop), 0);
         arbiter.join().expect("no panic");
         let other = other.join().expect("no panic");
         assert!(!handed.is_busy());
@@ -278,19 +319,19 @@ fn a_slot_is_lent_to_one_at_a_time() {
 
 /// What a run saw that is asked about, and how often it was.
 fn asked_about(extended: bool) -> BTreeSet<(Saw, u32)> {
-    outcomes(Some(4), move || {
+    outcomes(None, move || {
         let handed: Handed = Arc::new(Handover::new(1));
         let arbiter = spawn_arbiter(&handed, 2);
         let page = Page::new();
         let asked = Run {
             extended,
-            ..Run::new(1, &page, Look::Ask)
+            ..Run::new(&handed, 1, &page, Look::Ask)
         };
         let questions = Arc::clone(&asked.asked);
         let saw = run(&handed, asked, 0).expect("there is room");
         let questions = questions.load(Ordering::Relaxed);
         // The page is good for another.
-        let next = run(&handed, Run::new(2, &page, Look::Fine), 0);
+        let next = run(&handed, Run::new(&handed, 2, &page, Look::Fine), 0);
         assert_eq!(next, Some(Saw::Nothing), "nobody stops it");
         arbiter.join().expect("no panic");
         (saw, questions)
@@ -315,7 +356,7 @@ fn a_run_that_is_not_extended_stops() {
 fn begin_and_wake(handed: &Handed, number: u32, arbiter: &thread::Thread) -> (bool, usize) {
     let page = Page::new();
     page.pass(0, number);
-    let run = Run::new(number, &page, Look::Fine);
+    let run = Run::new(handed, number, &page, Look::Fine);
     let (slot, wake) = handed.begin(run, 0).expect("there is room");
     if wake {
         arbiter.unpark();
@@ -352,6 +393,8 @@ fn no_wake_is_lost() {
         let (woke, slot) = begin_and_wake(&handed, 1, arbiter.thread());
         let slept = arbiter.join().expect("no panic");
         assert!(handed.end(slot).0.is_some());
+        let next = run(&handed, Run::new(&handed, 2, &Page::new(), Look::Fine), 0);
+        assert_eq!(next, Some(Saw::Nothing), "nobody sleeps any more");
         (slept, woke)
     });
     // It is woken for nothing if it was about to sleep and saw the run itself.
@@ -362,7 +405,7 @@ fn no_wake_is_lost() {
 /// Two runs that begin at once are both looked at.
 #[test]
 fn no_wake_is_lost_between_two_runs() {
-    let found = outcomes(Some(2), || {
+    let found = outcomes(Some(3), || {
         let handed: Handed = Arc::new(Handover::new(2));
         let arbiter = Arc::clone(&handed);
         let arbiter = thread::spawn(move || sleeper(&arbiter, 2));
@@ -379,7 +422,7 @@ fn no_wake_is_lost_between_two_runs() {
 /// sleeps.
 #[test]
 fn one_run_wakes_the_arbiter() {
-    let found = outcomes(Some(3), || {
+    let found = outcomes(Some(5), || {
         let handed: Handed = Arc::new(Handover::new(2));
         let arbiter = Arc::clone(&handed);
         let arbiter = thread::spawn(move || {

@@ -83,6 +83,15 @@ struct Tally {
     by_magnitude: [usize; 9],
 }
 
+/// A module as it is, counting, and comparing, in new instances; `None` if it cannot be instantiated.
+fn sides(modules: &[Vec<u8>; 3], engines: &[Engine; 3]) -> Option<[Side; 3]> {
+    Some([
+        Side::new(&engines[0], &modules[0], false)?,
+        Side::new(&engines[1], &modules[1], true)?,
+        Side::new(&engines[2], &modules[2], true)?,
+    ])
+}
+
 /// Runs a module both ways.
 fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally) {
     let make = |check| {
@@ -90,23 +99,20 @@ fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally)
             .expect("instruments")
             .wasm
     };
-    let sides = [
-        Side::new(&engines[0], wasm, false),
-        Side::new(&engines[1], &make(Check::None), true),
-        Side::new(&engines[2], &make(Check::Synchronous), true),
-    ];
-    let [Some(mut plain), Some(mut counting), Some(mut checked)] = sides else {
+    let modules = [wasm.to_vec(), make(Check::None), make(Check::Synchronous)];
+    let Some(mut all) = sides(&modules, engines) else {
         tally.skipped += 1;
         return;
     };
     tally.modules += 1;
-    let exports = plain.instance.exports(&mut plain.store);
+    let exports = all[0].instance.exports(&mut all[0].store);
     let names: Vec<_> = exports.map(|export| export.name().to_owned()).collect();
     let mut dearest = 0;
     let calls = names
         .iter()
         .flat_map(|name| ARGUMENTS.map(|argument| (name, argument)));
     for (name, argument) in calls {
+        let [plain, counting, checked] = &mut all;
         let Some((one, fuel)) = plain.call(name, argument) else {
             continue;
         };
@@ -120,40 +126,75 @@ fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally)
         if [&one, &two.0, &three.0].contains(&&overflow) {
             // How deep the native stack goes depends on the frames, which counting makes larger.
             tally.overflowed += 1;
-            break;
+        } else {
+            assert_eq!(two, three, "module {number}, {name}");
+            assert_eq!(one, two.0, "module {number}, {name}");
         }
-        assert_eq!(two, three, "module {number}, {name}");
-        assert_eq!(one, two.0, "module {number}, {name}");
         match one {
-            Outcome::Returned(_) => {
+            Outcome::Returned(_) if two.0 != overflow && three.0 != overflow => {
                 assert_eq!(fuel, two.1, "module {number}, {name}");
                 dearest = dearest.max(fuel);
                 tally.returned += 1;
             }
-            // Both forget what was used since their last flush, but do not flush at the same places.
-            Outcome::Trapped(_) => tally.trapped += 1,
+            // Both forget what was used since their last flush, but do not flush at the same places. A
+            // module that lost its patience has none left.
+            _ => {
+                tally.trapped += 1;
+                all = sides(&modules, engines).expect("it was instantiated before");
+            }
         }
     }
     let magnitude = dearest.max(1).ilog10() as usize;
     tally.by_magnitude[magnitude.min(8)] += 1;
 }
 
-/// Runs as many modules as asked for. The histogram is for the eyes.
-#[expect(clippy::print_stderr, reason = "the histogram is for the eyes")]
-fn run(make: impl Fn(usize) -> Option<Vec<u8>>) -> Tally {
-    let asked = std::env::var("SLACKWATER_RANDOM_MODULES").ok();
-    let modules = asked.map_or(MODULES, |count| count.parse().expect("a number"));
-    let engines = [engine(false), engine(true), engine(true)];
-    let mut tally = Tally::default();
-    for number in 0..modules {
-        match make(number) {
-            Some(wasm) => compare(number, &wasm, &engines, &mut tally),
-            None => tally.skipped += 1,
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.modules += other.modules;
+        self.skipped += other.skipped;
+        self.returned += other.returned;
+        self.trapped += other.trapped;
+        self.overflowed += other.overflowed;
+        self.too_long += other.too_long;
+        for (sum, count) in self.by_magnitude.iter_mut().zip(other.by_magnitude) {
+            *sum += count;
         }
     }
+}
+
+/// Runs as many modules as asked for, on all cores. The histogram is for the eyes.
+#[expect(clippy::print_stderr, reason = "the histogram is for the eyes")]
+fn run(make: impl Fn(usize) -> Option<Vec<u8>> + Sync) -> Tally {
+    let asked = std::env::var("SLACKWATER_RANDOM_MODULES").ok();
+    let modules = asked.map_or(MODULES, |count| count.parse().expect("a number"));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = |thread: usize| {
+        let engines = [engine(false), engine(true), engine(true)];
+        let mut tally = Tally::default();
+        for number in (thread..modules).step_by(threads) {
+            match make(number) {
+                Some(wasm) => compare(number, &wasm, &engines, &mut tally),
+                None => tally.skipped += 1,
+            }
+        }
+        tally
+    };
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let share = &share;
+        let running: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || share(thread)))
+            .collect();
+        for thread in running {
+            tally.add(&thread.join().expect("no module differs"));
+        }
+    });
     eprintln!("{tally:?}");
     assert!(tally.modules * 10 >= modules * 9, "{tally:?}");
     assert!(tally.returned >= modules, "{tally:?}");
+    // Enough of them run more than 10,000 fuel through loops and calls.
+    let long: usize = tally.by_magnitude[4..].iter().sum();
+    assert!(long * 10 >= tally.modules * 3, "{tally:?}");
     tally
 }
 
@@ -164,13 +205,8 @@ fn modules_of_a_general_generator_count_and_compute_the_same() {
 
 #[test]
 fn modules_that_run_long_count_and_compute_the_same() {
-    let tally = run(|number| {
+    run(|number| {
         let text = looping_module(u64::try_from(number).expect("64 bits"));
         Some(wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     });
-    let long: usize = tally.by_magnitude[4..].iter().sum();
-    assert!(
-        long * 10 >= tally.modules * 3,
-        "too few run long: {tally:?}"
-    );
 }

@@ -242,7 +242,9 @@ fn an_overrun_ends_within_a_period_and_a_millisecond() {
         eprintln!("{threads} threads: median {:?}, p99 {:?}", at(50), at(99));
         if threads <= cores {
             // The tail is the machine's: it is judged where the machine is quiet, on demand.
-            assert!(at(50) <= period + Duration::from_millis(1), "{:?}", at(50));
+            let quiet = std::env::var_os("SLACKWATER_OVERRUN_RUNS").is_some();
+            let judged = at(if quiet { 99 } else { 50 });
+            assert!(judged <= period + Duration::from_millis(1), "{judged:?}");
         }
     }
 }
@@ -263,9 +265,29 @@ fn cancelling_ends_a_call_and_is_no_verdict() {
             running.join().expect("ends")
         });
         assert_eq!(verdict(&ended), "cancelled", "{meter:?}");
+        // One that has been cancelled before is not begun.
+        let late = run(&executor, &state, &limits);
+        assert_eq!(verdict(&late), "cancelled", "{meter:?}");
+        // The chain's limit was passed long before it was cancelled, whoever noticed first.
+        let token = CancelToken::new();
         let both = CallLimits::consensus(Fuel(1)).with_cancel(token.clone());
-        let ended = run(&executor, &state, &both);
-        assert!(verdict(&ended).starts_with("OutOfFuel"), "{meter:?}");
+        let ended = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(200));
+                token.cancel();
+            });
+            run(&executor, &state, &both)
+        });
+        let ended = verdict(&ended);
+        assert!(ended.starts_with("OutOfFuel"), "{meter:?}: {ended}");
+        // Of two limits the smaller one decides, however far the run came.
+        for (local, expected) in [(LIMIT.0 / 2, "over 1500000 fuel"), (LIMIT.0, "OutOfFuel")] {
+            let two = CallLimits::consensus(LIMIT).with_local(Fuel(local));
+            for _ in 0..20 {
+                let ended = verdict(&run(&executor, &state, &two));
+                assert!(ended.starts_with(expected), "{meter:?}: {ended}");
+            }
+        }
         let local = CallLimits::local(LIMIT).with_cancel(CancelToken::new());
         let ended = run(&executor, &state, &local);
         assert_eq!(verdict(&ended), "over 3000000 fuel of this machine");

@@ -99,21 +99,22 @@ pub(super) fn written_field(bytes: u32) -> String {
     format!("(local.set $at (i32.const {FIELD})) {write} (local.set $at (i32.const 0))")
 }
 
-/// Makes the first `slots` slots of 64 bytes of [`FIELD`] one circle of addresses in an order that
-/// no prefetcher follows. `slots` is a power of two.
-pub(super) fn circle(slots: u32) -> String {
+/// Makes the slots of 128 bytes in the first `bytes` of [`FIELD`] one circle of addresses in an order
+/// that no prefetcher follows. `bytes` is a power of two.
+pub(super) fn circle(bytes: u32) -> String {
+    let slots = bytes >> 7;
     let mask = slots - 1;
     // A congruential generator of full period visits every slot once, and ends where it began.
     repeated(
         slots,
         &format!(
             "(i32.store
-                (i32.add (i32.const {FIELD}) (i32.shl (local.get $at) (i32.const 6)))
+                (i32.add (i32.const {FIELD}) (i32.shl (local.get $at) (i32.const 7)))
                 (i32.add (i32.const {FIELD}) (i32.shl
                     (local.tee $at (i32.and (i32.const {mask})
                         (i32.add (i32.mul (local.get $at) (i32.const 1664525))
                             (i32.const 1013904223))))
-                    (i32.const 6))))"
+                    (i32.const 7))))"
         ),
     )
 }
@@ -136,7 +137,7 @@ mod tests {
     fn an_empty_guest_is_a_module() {
         let guest = Guest {
             locals: COUNT_LOCALS.to_owned(),
-            setup: random_field(64) + &written_field(8_192) + &circle(16),
+            setup: random_field(64) + &written_field(8_192) + &circle(2_048),
             items: data(16, b"\0\"x"),
             ..Guest::default()
         };

@@ -163,8 +163,9 @@ const COPY: &str = "(local.set $i (i32.const 0))
 const CHECKSUM: &str = "(local.set $i (i32.const 0)) (local.set $x (i32.const -1))
     (loop $byte
         (local.set $x (i32.xor (i32.shr_u (local.get $x) (i32.const 8))
-            (i32.load offset=1048576 (i32.shl (i32.const 2) (i32.and (i32.const 255)
-                (i32.xor (local.get $x) (i32.load8_u offset=1064960 (local.get $i))))))))
+            (i32.load offset=1048576 (i32.shl (i32.and (i32.const 255)
+                (i32.xor (local.get $x) (i32.load8_u offset=1064960 (local.get $i))))
+                (i32.const 2)))))
         (br_if $byte (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
             (i32.const 1024))))";
 
@@ -253,10 +254,7 @@ pub(super) fn benches() -> Vec<Bench> {
 fn walk() -> Bench {
     let guest = Guest {
         locals: format!("{COUNT_LOCALS} (local $x i32) (local $sum i32)"),
-        setup: format!(
-            "{} (local.set $x (i32.const {FIELD}))",
-            circle(FIELD_BYTES / 64)
-        ),
+        setup: format!("{} (local.set $x (i32.const {FIELD}))", circle(FIELD_BYTES)),
         body: "(local.set $x (i32.load (local.get $x)))
             (local.set $count (i32.const 16))
             (loop $mix

@@ -2,13 +2,11 @@
 //! chain, each step of which waits for the one before.
 //!
 //! Invariant: no operand is known to the compiler, and neighbours differ, so that no step is folded
-//! into another. A step is the operator, what brings its second operand, and what turns its result
-//! into its first operand again; each of these is paid for too, as in any program.
+//! into another. A step is the operator, what brings its second operand, what turns its result into its
+//! first operand again, and, where steps could be taken together, something cheap between them; each of
+//! these is paid for too, as in any program.
 
-use super::{
-    guest::Guest,
-    measure::{Bench, Setting},
-};
+use super::{guest::Guest, measure::Bench};
 
 /// Steps in a round.
 const STEPS: u32 = 64;
@@ -172,15 +170,34 @@ fn numeric(name: &str, operands: &str, result: char) -> Bench {
     let back = way_back(name, result, ty);
     let second = operands.len() > 1;
     let (first, others) = values(name, ty);
+    let between = between(name, ty);
     let guest = chain(ty, first, others, |number| {
         let operand = if second {
             format!("local.get $y{number} ")
         } else {
             String::new()
         };
-        format!("{operand}{name} {back} ")
+        let between = between.replace('#', &number.to_string());
+        format!("{operand}{name} {back} {between} ")
     });
     row(name, name, &guest)
+}
+
+/// What stands between steps that the compiler would otherwise take together.
+fn between(name: &str, ty: char) -> String {
+    let (_, operator) = name.split_once('.').unwrap_or_default();
+    let folded = match operator {
+        "add" | "sub" | "mul" => matches!(ty, 'i' | 'l'),
+        "neg" | "abs" | "and" | "or" | "xor" | "rotl" | "rotr" | "eqz" | "wrap_i64"
+        | "extend_i32_s" | "extend_i32_u" => true,
+        _ => false,
+    };
+    match ty {
+        _ if !folded => String::new(),
+        'f' | 'd' => format!("local.get $y# {}.copysign", wat_type(ty)),
+        _ if operator == "xor" => format!("local.get $y# {}.add", wat_type(ty)),
+        _ => format!("local.get $y# {}.xor", wat_type(ty)),
+    }
 }
 
 /// The type as the text format names it.
@@ -211,12 +228,11 @@ fn unknown(ty: char, bits: u64) -> String {
 /// Operators that turn a value of type `from` into one of type `to`, so that `name` applies to it.
 fn way_back(name: &str, from: char, to: char) -> &'static str {
     let truncates = name.contains(".trunc_");
-    let compares = from == 'i' && matches!(to, 'f' | 'd') && !name.contains("reinterpret");
     match (from, to) {
         ('i', 'l') => "i64.extend_i32_u",
         ('l', 'i') => "i32.wrap_i64",
-        ('i', 'f') if compares => "f32.convert_i32_s",
-        ('i', 'f') => "f32.reinterpret_i32",
+        ('i', 'f') if name.contains("reinterpret") => "f32.reinterpret_i32",
+        ('i', 'f') => "f32.convert_i32_s",
         ('i', 'd') => "f64.convert_i32_s",
         ('l', 'f') => "f32.convert_i64_s",
         ('l', 'd') if truncates => "f64.convert_i64_s",
@@ -286,10 +302,10 @@ fn store(name: &str, ty: char) -> Bench {
 /// Locals, globals, constants, `select`, `drop` and `memory.size`.
 fn variables() -> Vec<Bench> {
     let steps = [
-        ("local.get", "local.get $y# i64.xor "),
+        ("local.get", "local.get $y# i64.sub local.get $y# i64.xor "),
         ("local.set", "local.set $y# local.get $y# "),
         ("local.tee", "local.tee $y# "),
-        ("global.get", "global.get $g i64.add "),
+        ("global.get", "global.get $g i64.add local.get $y# i64.xor "),
         ("global.set", "global.set $g global.get $g "),
         (
             "i64.const",
@@ -407,7 +423,9 @@ mod tests {
     #[test]
     fn every_operator_has_a_row() {
         let rows = benches().into_iter().chain(patterns::benches());
-        let tested: BTreeSet<_> = rows.filter_map(|row| row.tested.map(|it| it.name)).collect();
+        let tested: BTreeSet<_> = rows
+            .filter_map(|row| row.tested.map(|it| it.name))
+            .collect();
         let prices = Schedule::default().rows();
         let names = prices.iter().map(|(name, _)| name.as_str());
         let operators = names.filter(|name| name.starts_with("operator "));

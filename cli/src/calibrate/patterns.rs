@@ -186,11 +186,11 @@ fn choices() -> Vec<Bench> {
 fn far_memory() -> Vec<Bench> {
     let chase = Guest {
         locals: format!("{COUNT_LOCALS} (local $x i32)"),
-        setup: format!(
-            "{} (local.set $x (i32.const {FIELD}))",
-            circle(FIELD_BYTES / 64)
+        setup: format!("{} (local.set $x (i32.const {FIELD}))", circle(FIELD_BYTES)),
+        body: format!(
+            "local.get $x {} local.set $x",
+            "i32.load ".repeat(STEPS as usize)
         ),
-        body: format!("local.get $x {} local.set $x", "i32.load ".repeat(STEPS as usize)),
         ..Guest::default()
     };
     // Every step is on another page, and in another line of it.

@@ -9,11 +9,10 @@ use super::{
 };
 
 /// Lengths of bulk operations, and how people call them.
-const LENGTHS: [(u32, &str); 5] = [
+const LENGTHS: [(u32, &str); 4] = [
     (64, "64 bytes"),
-    (1 << 10, "1 KiB"),
-    (16 << 10, "16 KiB"),
-    (256 << 10, "256 KiB"),
+    (4 << 10, "4 KiB"),
+    (64 << 10, "64 KiB"),
     (4 << 20, "4 MiB"),
 ];
 /// The price of bytes, and how many are paid for together.
@@ -62,10 +61,10 @@ fn bulk(operator: &str, length: u32, length_name: &str, fresh: bool) -> Bench {
     };
     let guest = Guest {
         locals: format!("{COUNT_LOCALS} (local $p i32)"),
-        setup: if fresh {
-            String::new()
-        } else {
-            written_field(FIELD_BYTES)
+        setup: match (fresh, operator) {
+            (true, _) => String::new(),
+            (false, "memory.fill") => written_field(half),
+            (false, _) => written_field(FIELD_BYTES),
         },
         body: format!(
             "{step} (local.set $p (i32.and (i32.const {})
@@ -75,9 +74,12 @@ fn bulk(operator: &str, length: u32, length_name: &str, fresh: bool) -> Bench {
         ..Guest::default()
     };
     let memory = if fresh { "fresh" } else { "old" };
-    let bench = Bench::guest(format!("{operator}, {length_name}, {memory} memory"), &guest)
-        .on(Setting::Wide)
-        .tests(BYTES_PRICE, f64::from(length / BYTES));
+    let bench = Bench::guest(
+        format!("{operator}, {length_name}, {memory} memory"),
+        &guest,
+    )
+    .on(Setting::Wide)
+    .tests(BYTES_PRICE, f64::from(length / BYTES));
     if fresh {
         bench.at_most(half / length)
     } else {
@@ -204,9 +206,12 @@ fn growth_touched(pages: u32) -> Bench {
         ),
         ..Guest::default()
     };
-    Bench::guest(format!("memory.grow by {pages}, touched, each page"), &guest)
-        .on(Setting::Growing)
-        .units(pages)
-        .at_most(TOUCHED_PAGES_MAX / pages)
-        .tests("size page", 1.0)
+    Bench::guest(
+        format!("memory.grow by {pages}, touched, each page"),
+        &guest,
+    )
+    .on(Setting::Growing)
+    .units(pages)
+    .at_most(TOUCHED_PAGES_MAX / pages)
+    .tests("size page", 1.0)
 }

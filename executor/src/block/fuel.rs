@@ -95,7 +95,7 @@ impl FuelAccount {
         CallLimits {
             consensus,
             local: self.local.clone(),
-            cancel: None,
+            ..CallLimits::default()
         }
     }
 
@@ -112,7 +112,11 @@ impl FuelAccount {
     /// The limits of a block executed in one call: the chain's rules, which tell calls apart, are
     /// another run's.
     pub(super) fn of_whole(&self) -> CallLimits {
-        self.limits(None)
+        CallLimits {
+            // An extrinsic stands deeper there than by itself.
+            deeper: self.rules.map_or(0, |(rules, _)| rules.depth_bytes_max),
+            ..self.limits(None)
+        }
     }
 
     /// The limits of the next extrinsic.
@@ -125,6 +129,7 @@ impl FuelAccount {
             consensus,
             local: self.extrinsic_local.clone(),
             cancel: self.extrinsic_cancel.clone(),
+            ..CallLimits::default()
         }
     }
 

@@ -104,14 +104,22 @@ fn execute_split<S: BlockState, H: HostFunctions>(
 ) -> Result<Executed, ReplayError> {
     let number = block.header.number;
     let diverged = |step, cause| Divergence::new(number, step, cause);
-    let mut execution = BlockExecution::new(executor, state, CallContext::Import, extensions())?;
-    match execution.initialize(&block.header_initial())? {
-        Ok(InclusionMode::AllExtrinsics) => {}
-        // Only the runtime can tell inherents from transactions.
-        Ok(InclusionMode::OnlyInherents) => {
-            execute_whole(executor, state, block, extensions())?;
-        }
+    // Twice the heap is for a whole block in one instance, and where fuel is in consensus a guest must
+    // find what it found when the block was built.
+    let ruled = executor.fuel_rules().is_some();
+    let context = if ruled {
+        CallContext::Build
+    } else {
+        CallContext::Import
+    };
+    let mut execution = BlockExecution::new(executor, state, context, extensions())?;
+    let only_inherents = match execution.initialize(&block.header_initial())? {
+        Ok(mode) => mode == InclusionMode::OnlyInherents,
         Err(trap) => return Err(diverged(Step::Initialize, Cause::Trapped(trap)).into()),
+    };
+    // Only the runtime can tell inherents from transactions. Where each has a limit, that comes first.
+    if only_inherents && !ruled {
+        execute_whole(executor, state, block, extensions())?;
     }
     let mut outcomes = Vec::with_capacity(block.extrinsics.len());
     for (index, extrinsic) in (0u32..).zip(&block.extrinsics) {
@@ -137,6 +145,9 @@ fn execute_split<S: BlockState, H: HostFunctions>(
     if let Some(cause) = Cause::of_headers(&expected, &header, changes.state_root) {
         let divergence = diverged(Step::Finalize, cause).with_outcomes(outcomes);
         return Err(divergence.with_changes(changes).into());
+    }
+    if only_inherents && ruled {
+        execute_whole(executor, state, block, extensions())?;
     }
     Ok(Executed {
         receipts: BlockReceipts::of_outcomes(&outcomes, fuel_receipt),

@@ -64,11 +64,12 @@ impl Watched for Run {
     }
 
     fn protect(&self) -> bool {
-        if self.by_page {
-            return self.page.protect();
+        if self.by_page && self.page.protect() {
+            return true;
         }
+        // What the guest compares by itself fails now; where that is all there is, it is enough.
         self.page.use_up();
-        true
+        !self.by_page
     }
 
     fn unprotect(&self) {
@@ -85,11 +86,11 @@ impl Watched for Run {
         // A callback that panics must not leave the run waiting for its answer.
         let decided = catch_unwind(AssertUnwindSafe(|| callback(used)));
         match decided.unwrap_or(Refuel::Stop) {
-            Refuel::Extend(Fuel(limit)) => {
+            Refuel::Extend(Fuel(limit)) if limit > used.0 => {
                 self.asked.store(limit, Ordering::Relaxed);
                 true
             }
-            Refuel::Stop => {
+            Refuel::Extend(_) | Refuel::Stop => {
                 self.asked.store(0, Ordering::Relaxed);
                 false
             }

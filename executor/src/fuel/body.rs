@@ -27,6 +27,14 @@ const PROPOSALS: [&str; 6] = [
     "simd",
 ];
 
+/// All that estimates of frames are made of, in the order below.
+pub(super) const FRAME_CONSTANTS: [u32; 5] = [
+    FRAME_BYTES,
+    VALUE_BYTES,
+    OPERATOR_BYTES,
+    BODY_BYTES,
+    LEAF_BYTES_MAX,
+];
 /// What a frame is taken to need beside its values: saved registers, return address, alignment.
 const FRAME_BYTES: u32 = 160;
 /// What a value in a frame is taken to need.
@@ -191,7 +199,8 @@ impl<'a> Body<'a> {
         out.add(&Instruction::I32Add);
         out.add(&Instruction::LocalTee(self.depth()));
         out.add(&Instruction::I32Const(max.cast_signed()));
-        out.add(&Instruction::I32GtU);
+        // Signed: the host may let a call begin below zero.
+        out.add(&Instruction::I32GtS);
         out.add(&Instruction::If(wasm_encoder::BlockType::Empty));
         out.address();
         out.add(&Instruction::I32Const(1));

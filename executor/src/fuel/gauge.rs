@@ -10,7 +10,9 @@ use wasmtime::{AsContextMut, Extern, Instance, ModuleExport, Store};
 use super::{
     Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, KeyPrices, OnOverrun, Walk,
     arbiter::Watch,
-    layout::{EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET, TOLD_OFFSET},
+    layout::{
+        DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET, TOLD_OFFSET,
+    },
     page::Page,
     walk::Attached,
 };
@@ -30,6 +32,13 @@ pub(crate) enum Metering {
     },
     /// In the engine.
     Engine,
+}
+
+impl Metering {
+    /// Whether guests count, and so can be stopped.
+    pub(crate) fn is_guest(&self) -> bool {
+        matches!(self, Self::Guest { .. })
+    }
 }
 
 /// Why a call cannot be metered here and now.
@@ -126,6 +135,11 @@ impl Gauge {
         if let Some(Fuel(limit)) = limits.fixed() {
             set(HEADROOM_OFFSET, FUEL_MAX.saturating_sub(limit))?;
         }
+        if limits.deeper > 0 {
+            // The depth, and the half word behind it, which is zero.
+            let begin = 0_u32.wrapping_sub(limits.deeper);
+            set(DEPTH_OFFSET, begin.into())?;
+        }
         if let Some(Fuel(limit)) = limits.consensus {
             set(TOLD_OFFSET, limit.wrapping_add(1))?;
         }
@@ -165,6 +179,18 @@ impl Gauge {
         if let Some(limit) = fixed.filter(|limit| used.total > *limit) {
             // How far it got depends on when it was noticed, so it is for people only.
             log::debug!(target: "slackwater::fuel", "counted {} of {limit}", used.total);
+        }
+        let trap_at = self
+            .limits
+            .local
+            .as_ref()
+            .filter(|local| matches!(local.on_overrun, OnOverrun::Trap));
+        if let Some(local) = trap_at
+            && self.limits.consensus.is_none_or(|limit| local.fuel < limit)
+            && used.total > local.fuel
+        {
+            // The run was stopped on its way to the chain's limit, and how far it came is chance.
+            return Ok(Ending::LocalLimit(local.fuel));
         }
         if let Some(limit) = self.limits.consensus.filter(|limit| used.total > *limit) {
             return Ok(Ending::OutOfFuel(limit));

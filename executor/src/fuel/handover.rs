@@ -20,7 +20,7 @@
 //! Cost: a run pays two atomic operations to begin and two to end. It waits for the arbiter only if it
 //! ends at the very moment it is looked at, or is over its limit.
 
-use super::sync::{AtomicBool, AtomicU32, Cell, Ordering, fence, pause};
+use super::sync::{AtomicBool, AtomicU32, Cell, Ordering, fence, pause, rest};
 
 const IDLE: u32 = 0;
 const CLAIMED: u32 = 1;
@@ -143,7 +143,8 @@ impl<R: Watched> Handover<R> {
                         break true;
                     }
                 }
-                // A look takes nanoseconds; a question as long as its answer.
+                Err(ASKING) => rest(),
+                // A look takes nanoseconds.
                 Err(_) => pause(),
             }
         };
@@ -208,7 +209,8 @@ impl<R: Watched> Handover<R> {
         loop {
             match self.slots[index].phase.load(Ordering::Acquire) {
                 ARMED => return Fault::Stop,
-                LOOKING | ASKING => pause(),
+                LOOKING => pause(),
+                ASKING => rest(),
                 // It was protected for a moment only.
                 _ => return Fault::Resume,
             }

@@ -63,7 +63,8 @@ impl Instrumentation {
         let mut state = Params::new().hash_length(32).to_state();
         state.update(self.schedule.hash().as_bytes());
         state.update(&[u8::from(self.check == Check::Synchronous)]);
-        state.update(&self.depth_bytes_max.unwrap_or(u32::MAX).to_le_bytes());
+        state.update(&[u8::from(self.depth_bytes_max.is_some())]);
+        state.update(&self.depth_bytes_max.unwrap_or_default().to_le_bytes());
         H256::from_slice(state.finalize().as_bytes())
     }
 }
@@ -243,7 +244,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(shape: &'a Shape, instrumentation: &'a Instrumentation) -> Self {
-        let nothing_to_add = shape.imports.is_empty();
+        let nothing_to_add = shape.imports.is_empty() && shape.start.is_none();
         Self {
             shape,
             instrumentation,
@@ -267,6 +268,9 @@ impl<'a> Writer<'a> {
         for import in &self.shape.imports {
             section.function(import.ty);
         }
+        if let Some((_, ty)) = self.shape.start_wrapper() {
+            section.function(ty);
+        }
         self.module.section(&section);
     }
 
@@ -287,8 +291,7 @@ impl<'a> Writer<'a> {
     fn exports(&mut self, mut section: ExportSection) {
         self.has_export = true;
         section.export(METER_EXPORT, ExportKind::Memory, self.shape.meter());
-        if let Some(start) = self.shape.start {
-            let start = self.shape.callee(start);
+        if let Some((start, _)) = self.shape.start_wrapper() {
             section.export(START_EXPORT, ExportKind::Func, start);
         }
         self.module.section(&section);
@@ -309,6 +312,9 @@ impl<'a> Writer<'a> {
         for number in 0..self.shape.imports.len() {
             let shim = shim::write(self.shape, number, &self.instrumentation.schedule);
             self.code.raw(&shim);
+        }
+        if let Some(start) = self.shape.start {
+            self.code.raw(&shim::write_start(self.shape, start));
         }
         self.module.section(&self.code);
     }

@@ -15,7 +15,7 @@ use std::{
 use blake2b_simd::Params;
 use sp_core::H256;
 
-use super::{Fuel, Instrumentation};
+use super::{Fuel, Instrumentation, Schedule};
 
 /// The limits of one call. Default: none.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub struct CallLimits {
     pub local: Option<LocalLimit>,
     /// What the call can be cancelled by; it is [`crate::CallError::Cancelled`] then.
     pub cancel: Option<CancelToken>,
+    /// Bytes of depth beyond the chain's limit, for calls that are judged by others.
+    pub(crate) deeper: u32,
 }
 
 impl CallLimits {
@@ -48,6 +50,13 @@ impl CallLimits {
             local: Some(limit.into()),
             ..Self::default()
         }
+    }
+
+    /// Adds a limit of this machine.
+    #[must_use]
+    pub fn with_local(mut self, limit: impl Into<LocalLimit>) -> Self {
+        self.local = Some(limit.into());
+        self
     }
 
     /// Adds what the call can be cancelled by.
@@ -115,7 +124,7 @@ impl fmt::Debug for OnOverrun {
 /// What a callback decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refuel {
-    /// The run goes on under this limit. One that has been passed already asks again at once.
+    /// The run goes on under this limit; it ends if it has used as much already.
     Extend(Fuel),
     /// The run ends.
     Stop,
@@ -164,7 +173,31 @@ pub struct ConsensusFuel {
 /// native stack has by default, see `docs/fuel.md`.
 pub const DEPTH_BYTES_DEFAULT: u32 = 512 << 10;
 
+/// Depths beyond this are no limit on any stack.
+const DEPTH_BYTES_MAX: u32 = 1 << 30;
+
 impl ConsensusFuel {
+    /// Whether a chain can live with these rules.
+    pub(crate) fn check(&self, schedule: &Schedule) -> Result<(), String> {
+        if self.depth_bytes_max > DEPTH_BYTES_MAX {
+            let depth = self.depth_bytes_max;
+            return Err(format!(
+                "a depth of {depth} bytes is more than {DEPTH_BYTES_MAX}"
+            ));
+        }
+        // Ending a block pays for the root of all keys that its extrinsics changed.
+        let needed = u128::from(self.block.0) * u128::from(schedule.keys().rooted)
+            / u128::from(schedule.write().max(1));
+        if u128::from(self.finalize.0) < needed {
+            return Err(format!(
+                "a block of {} could write so many keys that it cannot be finalized with {}: that \
+                 takes up to {needed} for their root",
+                self.block, self.finalize
+            ));
+        }
+        Ok(())
+    }
+
     /// BLAKE2b-256 over limits and schedule: nodes that agree on it agree on every verdict.
     pub fn hash(&self, instrumentation: &Instrumentation) -> H256 {
         let mut state = Params::new().hash_length(32).to_state();

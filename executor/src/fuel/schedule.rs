@@ -12,7 +12,10 @@ use blake2b_simd::Params;
 use sp_core::H256;
 use wasmparser::Operator;
 
-use super::host_prices::{self, HostPrice};
+use super::{
+    body::FRAME_CONSTANTS,
+    host_prices::{self, HostPrice},
+};
 
 /// Number of the format of [`Schedule`]; part of its hash.
 pub const SCHEDULE_VERSION: u32 = 2;
@@ -155,13 +158,13 @@ impl Default for Schedule {
             function: 1,
             operators: OPERATORS.iter().map(cost).collect(),
             sizes: SizePrices {
-                bytes: 8,
-                element: 4,
-                page: 4_096,
+                bytes: 64,
+                element: 250,
+                page: 40_000,
             },
             keys: KeyPrices {
                 walked: 10_000,
-                rooted: 40_000,
+                rooted: 20_000,
             },
             host: BTreeMap::new(),
         }
@@ -206,6 +209,12 @@ impl Schedule {
     pub fn host(&self, name: &str) -> HostPrice {
         let set = self.host.get(name).copied();
         set.unwrap_or_else(|| host_prices::of(name))
+    }
+
+    /// The least that changing a key costs.
+    pub fn write(&self) -> u32 {
+        let writers = host_prices::WRITERS.iter();
+        writers.map(|name| self.host(name).base).min().unwrap_or(0)
     }
 
     /// What walking keys costs.
@@ -288,7 +297,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// BLAKE2b-256 of the version and of every price behind its name.
+    /// BLAKE2b-256 of the version, of every price behind its name, those of host functions by default
+    /// among them, and of what frames are estimated by.
     pub fn hash(&self) -> H256 {
         let mut state = Params::new().hash_length(32).to_state();
         state.update(&SCHEDULE_VERSION.to_le_bytes());
@@ -296,6 +306,12 @@ impl Schedule {
             state.update(name.as_bytes());
             state.update(&[0]);
             state.update(&cost.to_le_bytes());
+        }
+        host_prices::feed(|bytes| {
+            state.update(bytes);
+        });
+        for constant in FRAME_CONSTANTS {
+            state.update(&constant.to_le_bytes());
         }
         H256::from_slice(state.finalize().as_bytes())
     }

@@ -114,6 +114,20 @@ impl Shape {
         signature.map_or(0, |ty| u32::try_from(ty.params().len()).unwrap_or(u32::MAX))
     }
 
+    /// Index and type of the function that is exported instead of the start function, which is behind
+    /// the shims.
+    pub(super) fn start_wrapper(&self) -> Option<(u32, u32)> {
+        let start = self.start?;
+        let bodies = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
+        let ty = if start < self.imported() {
+            self.imports.get(start as usize).map(|import| import.ty)
+        } else {
+            let body = start - self.imported();
+            self.functions.get(body as usize).copied()
+        };
+        Some((bodies + 2 * self.imported(), ty?))
+    }
+
     /// Index of the meter among the memories.
     pub(super) fn meter(&self) -> u32 {
         self.memories

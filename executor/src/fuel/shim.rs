@@ -11,7 +11,7 @@ use super::{
     Schedule,
     code::Writing,
     host_prices::{FUEL_LEFT, HostPrice, NUMBER_RESULTS, NUMBERS},
-    layout::{COUNTER_OFFSET, HOST_OFFSET, TOLD_OFFSET, WALKED_OFFSET},
+    layout::{COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, TOLD_OFFSET, WALKED_OFFSET},
     shape::Shape,
 };
 
@@ -62,6 +62,21 @@ pub(super) fn write(shape: &Shape, number: usize, schedule: &Schedule) -> Vec<u8
         shim.after(&price, length.is_some());
     }
     shim.out.add(&Instruction::End);
+    function.into_raw_body()
+}
+
+/// The function exported instead of the start function: it calls it, and begins at the top again.
+pub(super) fn write_start(shape: &Shape, start: u32) -> Vec<u8> {
+    let mut function = Function::new([]);
+    let mut out = Writing {
+        function: &mut function,
+        meter: shape.meter(),
+    };
+    out.add(&Instruction::Call(shape.callee(start)));
+    out.address();
+    out.add(&Instruction::I32Const(0));
+    out.store_small(DEPTH_OFFSET);
+    out.add(&Instruction::End);
     function.into_raw_body()
 }
 

@@ -21,6 +21,11 @@ impl<T> Cell<T> {
     }
 }
 
+/// Waits a little for somebody who takes longer; as safe as the other.
+pub(super) fn rest() {
+    std::thread::sleep(std::time::Duration::from_micros(50));
+}
+
 /// Lets others go first. Called in signal handlers too, so it is one system call and nothing else.
 pub(super) fn pause() {
     std::thread::yield_now();

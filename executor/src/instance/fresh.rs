@@ -10,7 +10,7 @@ use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
 
 use super::{CallError, CallOutcome, Called, TrapKind, call::call_entry_point, trap};
 use crate::{
-    fuel::{CallLimits, Ending, FuelUsed, Gauge, GaugeError, Metering, Walk},
+    fuel::{CallLimits, CancelToken, Ending, FuelUsed, Gauge, GaugeError, Metering, Walk},
     runtime::{EntryPoint, ExportLookup, HeapPages, Runtime},
 };
 
@@ -43,6 +43,13 @@ pub(crate) fn call_fresh(
             return not_called(TrapKind::MistypedMethod, message);
         }
     };
+    let cancelled = limits
+        .cancel
+        .as_ref()
+        .is_some_and(CancelToken::is_cancelled);
+    if cancelled && runtime.metering.is_guest() {
+        return Err(CallError::Cancelled);
+    }
     let mut store = new_store(runtime, heap);
     let unmetered = |error| gauge_failed(error, instances_max);
     Gauge::prepare(&mut store, &runtime.metering).map_err(unmetered)?;

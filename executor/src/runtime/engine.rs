@@ -104,6 +104,8 @@ fn wasmtime_config(settings: &EngineConfig) -> Config {
     let mut config = Config::new();
     settings.profile.configure(&mut config);
     config
+        // A store's signal handler is asked only where signals are used.
+        .macos_use_mach_ports(false)
         .wasm_multi_memory(memories > 1)
         .consume_fuel(settings.meter == Meter::Engine)
         .cranelift_opt_level(OptLevel::SpeedAndSize)
