@@ -46,6 +46,11 @@ mod sync {
     pub(super) fn pause() {
         loom::thread::yield_now();
     }
+
+    /// As waiting a little.
+    pub(super) fn rest() {
+        pause();
+    }
 }
 
 /// A meter's page, which is used by one run after the other.
