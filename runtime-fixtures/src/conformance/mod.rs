@@ -476,10 +476,12 @@ fn receipts_digests(
     for block in &fixture.blocks {
         let record = database.block(block.number)?;
         let receipts = record.map(|record| BlockReceipts::decode_all(&mut &record.receipts[..]));
-        let receipts = receipts.transpose().map_err(|error| Difference::UndecodableReceipts {
-            block: block.number,
-            error,
-        })?;
+        let receipts = receipts
+            .transpose()
+            .map_err(|error| Difference::UndecodableReceipts {
+                block: block.number,
+                error,
+            })?;
         let receipts = receipts.map(|receipts| (receipts.extrinsics, receipts.fuel));
         let (extrinsics, used) = receipts.unzip();
         results.push(extrinsics);
