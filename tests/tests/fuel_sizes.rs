@@ -17,6 +17,7 @@ use slackwater_tests::{
     Executor, executor_with,
     metered::{empty, engine, meter, operators_fuel, set_word, word},
     overruns::{PROFILE, guest, run, state_with},
+    rules_for_extrinsics,
 };
 use sp_core::storage::{StateVersion, Storage};
 use sp_trie::proof_size_extension::ProofSizeExt;
@@ -414,7 +415,8 @@ fn what_was_left_out_changes_nobodys_fuel() {
             (drop (call $root (i32.const 1)))
             (i64.const 0x200000000)))"#;
     let state = state_with(wat::parse_str(text).expect("wat"), 0);
-    let executor = executor(Meter::Slacked);
+    let rules = rules_for_extrinsics(Fuel(1 << 40));
+    let executor = executor_with(ExecutorConfig::default().with_consensus_fuel(rules));
     let last = |extrinsics: &[u8]| {
         let context = CallContext::Build;
         let mut execution =

@@ -77,7 +77,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         mut extensions: Extensions,
     ) -> Result<Self, ExecutionError> {
         let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
-        let layers = BlockLayers::new(state, extensions);
+        let mut layers = BlockLayers::new(state, extensions);
+        if executor.fuel_rules().is_some() {
+            layers.forget_roots();
+        }
         let local = executor.config().local_limit;
         Ok(Self {
             calls,

@@ -32,6 +32,8 @@ pub struct BlockLayers<'s, S> {
     extensions: Extensions,
     /// Charges guests for the keys they walk.
     walk: Walk,
+    /// Whether a root is calculated anew in every call.
+    forgets_roots: bool,
     /// Operations of committed layers.
     index_kept: Vec<IndexOperation>,
     /// How many operations of the overlay have been kept or dropped.
@@ -59,6 +61,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             overlay: OverlayedChanges::default(),
             extensions,
             walk: Walk::default(),
+            forgets_roots: false,
             index_kept: Vec::new(),
             index_seen: 0,
         }
@@ -67,6 +70,13 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// The state below the layers.
     pub fn state(&self) -> &'s S {
         self.state
+    }
+
+    /// Has every call calculate roots anew, from now on. A root remembered from an earlier call costs
+    /// nothing, and whether it is remembered depends on extrinsics that were left out. The reference
+    /// does remember, even where it should not any more, so this is for chains with rules of fuel.
+    pub fn forget_roots(&mut self) {
+        self.forgets_roots = true;
     }
 
     /// What the guests that run on these layers are charged through for the keys they walk.
@@ -82,9 +92,9 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         &mut self,
         guest: impl FnOnce(&mut dyn Externalities) -> R,
     ) -> Result<R, StateError> {
-        // A root remembered from an earlier call would be free, or not, by whether an extrinsic that was
-        // left out came between.
-        self.forget_root();
+        if self.forgets_roots {
+            self.forget_root();
+        }
         self.overlay.enter_runtime().expect(LOCKSTEP);
         let walked = Walked {
             state: self.state,
