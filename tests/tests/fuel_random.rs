@@ -25,8 +25,8 @@ struct Side {
 }
 
 impl Side {
-    fn new(engine: &Engine, wasm: &[u8], metered: bool) -> Option<Self> {
-        let module = Module::new(engine, wasm).ok()?;
+    fn new(module: &Module, metered: bool) -> Option<Self> {
+        let engine = module.engine();
         let limits = StoreLimitsBuilder::new()
             .memory_size(4 << 20)
             .table_elements(10_000);
@@ -35,7 +35,7 @@ impl Side {
         if !metered {
             store.set_fuel(PLENTY).expect("fuel is on");
         }
-        let instance = Instance::new(&mut store, &module, &[]).ok()?;
+        let instance = Instance::new(&mut store, module, &[]).ok()?;
         Some(Self {
             store,
             instance,
@@ -84,11 +84,12 @@ struct Tally {
 }
 
 /// A module as it is, counting, and comparing, in new instances; `None` if it cannot be instantiated.
-fn sides(modules: &[Vec<u8>; 3], engines: &[Engine; 3]) -> Option<[Side; 3]> {
+fn sides(modules: &[Module; 3]) -> Option<[Side; 3]> {
+    let [plain, counting, checked] = modules;
     Some([
-        Side::new(&engines[0], &modules[0], false)?,
-        Side::new(&engines[1], &modules[1], true)?,
-        Side::new(&engines[2], &modules[2], true)?,
+        Side::new(plain, false)?,
+        Side::new(counting, true)?,
+        Side::new(checked, true)?,
     ])
 }
 
@@ -99,8 +100,13 @@ fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally)
             .expect("instruments")
             .wasm
     };
-    let modules = [wasm.to_vec(), make(Check::None), make(Check::Synchronous)];
-    let Some(mut all) = sides(&modules, engines) else {
+    let compile = |engine, wasm: &[u8]| Module::new(engine, wasm).expect("compiles");
+    let modules = [
+        compile(&engines[0], wasm),
+        compile(&engines[1], &make(Check::None)),
+        compile(&engines[2], &make(Check::Synchronous)),
+    ];
+    let Some(mut all) = sides(&modules) else {
         tally.skipped += 1;
         return;
     };
@@ -140,7 +146,7 @@ fn compare(number: usize, wasm: &[u8], engines: &[Engine; 3], tally: &mut Tally)
             // module that lost its patience has none left.
             _ => {
                 tally.trapped += 1;
-                all = sides(&modules, engines).expect("it was instantiated before");
+                all = sides(&modules).expect("it was instantiated before");
             }
         }
     }
