@@ -71,7 +71,11 @@ pub fn set_word(store: impl AsContextMut, meter: Memory, offset: u64, word: u64)
 /// What operators cost, without sizes and host functions: what the engine counts.
 pub fn operators_fuel(store: impl AsContext, meter: Memory) -> u64 {
     let word = |offset| word(&store, meter, offset);
-    word(COUNTER_OFFSET) - word(SIZE_OFFSET) - word(HOST_OFFSET)
+    // Of a meter that was never published to, the parts exceed the whole: then it is a number that is
+    // equal to no other.
+    word(COUNTER_OFFSET)
+        .wrapping_sub(word(SIZE_OFFSET))
+        .wrapping_sub(word(HOST_OFFSET))
 }
 
 /// Empties a meter.
