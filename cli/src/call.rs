@@ -17,7 +17,7 @@ use crate::{
     Verdict,
     args::{CallArgs, FuelArg},
     error::CliError,
-    output::{COUNT, hex, print_json, progress_bar, say, thousands},
+    output::{COUNT, hex, print_json, progress_bar, say, thousands, thousands_u64},
     source::{read_file, read_state},
 };
 
@@ -156,14 +156,13 @@ fn print(report: &Report) -> Result<(), CliError> {
         say(format!("keys touched: {}", thousands(report.changes)))?;
     }
     if let Some(fuel) = &report.fuel {
-        let count = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
-        say(format!("fuel used: {}", count(fuel.total)))?;
+        say(format!("fuel used: {}", thousands_u64(fuel.total)))?;
         if fuel.wasm > 0 {
             say(format!(
                 "  operators {}, sizes {}, host functions {}",
-                count(fuel.wasm),
-                count(fuel.size),
-                count(fuel.host)
+                thousands_u64(fuel.wasm),
+                thousands_u64(fuel.size),
+                thousands_u64(fuel.host)
             ))?;
         }
     }

@@ -44,7 +44,7 @@ pub(crate) enum CliError {
     Execution(#[from] ExecutionError),
     #[error(transparent)]
     Replay(Box<FixtureReplayError>),
-    #[error("{} is read and would be written over: name another file with --out", .0.display())]
+    #[error("{} is read and would be written over: name another file to write", .0.display())]
     OutIsInput(PathBuf),
     #[error("{}: {source}", path.display())]
     Instrument {

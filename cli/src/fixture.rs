@@ -21,6 +21,7 @@ use crate::{
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
     output::{COUNT, hex, print_json, progress_bar, say, short_name, table, thousands},
+    source::refuse_input_as_output,
 };
 
 pub(crate) fn run(command: &FixtureCommand) -> Result<Verdict, CliError> {
@@ -139,14 +140,9 @@ impl ImportReport {
 
 /// What is read must not be written over.
 fn check_out(args: &FixtureImportArgs) -> Result<(), CliError> {
-    let inputs = args.blocks.iter().chain([&args.spec]);
-    let inputs: Vec<_> = inputs.filter_map(|file| file.canonicalize().ok()).collect();
-    for out in [args.out.clone(), changes_path(&args.out)] {
-        if out.canonicalize().is_ok_and(|out| inputs.contains(&out)) {
-            return Err(CliError::OutIsInput(out));
-        }
-    }
-    Ok(())
+    let inputs: Vec<_> = args.blocks.iter().chain([&args.spec]).collect();
+    refuse_input_as_output(&inputs, &args.out)?;
+    refuse_input_as_output(&inputs, &changes_path(&args.out))
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,5 @@
 //! `slackwater instrument`: the pass that makes a module count, by itself.
 
-use std::path::Path;
-
 use serde::Serialize;
 use slackwater_executor::{
     RuntimeBlob,
@@ -13,8 +11,8 @@ use crate::{
     Verdict,
     args::{InstrumentArgs, MeterArg},
     error::CliError,
-    output::{hex, print_json, say, table, thousands},
-    source::read_file,
+    output::{hex, print_json, say, table, thousands, thousands_u64},
+    source::{read_file, refuse_input_as_output},
 };
 
 /// Functions shown to people: those that grew most.
@@ -59,9 +57,7 @@ pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
         },
         depth_bytes_max: args.depth,
     };
-    if is_same_file(&args.input, &args.output) {
-        return Err(CliError::OutIsInput(args.input.clone()));
-    }
+    refuse_input_as_output(&[&args.input], &args.output)?;
     let made =
         instrument(blob.wasm(), &instrumentation).map_err(|source| CliError::Instrument {
             path: args.input.clone(),
@@ -78,14 +74,6 @@ pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
         report.print()?;
     }
     Ok(Verdict::Good)
-}
-
-/// Whether writing one would destroy the other.
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }
 
 impl Report {
@@ -113,7 +101,6 @@ impl Report {
     }
 
     fn print(&self) -> Result<(), CliError> {
-        let count = |count: u64| thousands(usize::try_from(count).unwrap_or(usize::MAX));
         let mut rows = table(["", "before", "after"]);
         rows.add_row([
             "bytes",
@@ -125,8 +112,8 @@ impl Report {
             &thousands(self.functions),
             &thousands(self.functions),
         ]);
-        rows.add_row(["increments", "0", &count(self.increments)]);
-        rows.add_row(["safepoints", "0", &count(self.safepoints)]);
+        rows.add_row(["increments", "0", &thousands_u64(self.increments)]);
+        rows.add_row(["safepoints", "0", &thousands_u64(self.safepoints)]);
         say(rows)?;
         say(format!("schedule {}", self.schedule))?;
         let Some(stats) = &self.stats else {

@@ -24,6 +24,11 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
 /// How a bar shows how far a command has come.
 pub(crate) const COUNT: &str = "{prefix} [{bar:32}] {pos}/{len}, {eta} left";
 
+/// As [`thousands`], of what is counted in 64 bits.
+pub(crate) fn thousands_u64(number: u64) -> String {
+    thousands(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
 /// A bar on a terminal, nothing elsewhere.
 pub(crate) fn progress_bar(json: bool, what: &str, length: usize, template: &str) -> ProgressBar {
     let target = if json || !std::io::stderr().is_terminal() {

@@ -1,6 +1,9 @@
 //! Reading what a command works on: runtime code or a whole state, told apart by content.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use slackwater_executor::runtime::RuntimeError;
 use slackwater_runtime_fixtures::{BlockFixture, ChainSpec};
@@ -35,6 +38,16 @@ pub(crate) fn read_code(path: &Path) -> Result<Vec<u8>, CliError> {
         source: RuntimeError::NoCode,
     };
     read_state(path)?.top.remove(CODE).ok_or_else(no_code)
+}
+
+/// An output must not be one of the files that are read, under whatever name.
+pub(crate) fn refuse_input_as_output(inputs: &[&PathBuf], output: &Path) -> Result<(), CliError> {
+    let inputs = inputs.iter().filter_map(|input| input.canonicalize().ok());
+    let output_file = output.canonicalize().ok();
+    if inputs.map(Some).any(|input| input == output_file) {
+        return Err(CliError::OutIsInput(output.to_owned()));
+    }
+    Ok(())
 }
 
 /// The bytes of a file.

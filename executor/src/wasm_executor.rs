@@ -18,7 +18,7 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
-    fuel::{CallLimits, ConsensusFuel, Fuel, Walk},
+    fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, Walk},
     instance::{CallError, CallOutcome, Called, call_fresh},
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
@@ -42,6 +42,7 @@ struct Shared {
     config: ExecutorConfig,
     engine: Engine,
     instrumentation: Option<H256>,
+    fuel_rules: Option<(ConsensusFuel, H256)>,
     runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
 }
 
@@ -89,9 +90,11 @@ impl<H: HostFunctions> WasmExecutor<H> {
         }
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
-        let instrumentation = config.instrumentation();
+        let instrumentation = engine.instrumentation.as_deref();
+        let rules = config.consensus_fuel.zip(instrumentation);
         let shared = Arc::new(Shared {
-            instrumentation: instrumentation.map(|instrumentation| instrumentation.hash()),
+            instrumentation: instrumentation.map(Instrumentation::hash),
+            fuel_rules: rules.map(|(rules, added)| (rules, rules.hash(added))),
             config,
             engine,
             runtimes,
@@ -109,9 +112,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
 
     /// The chain's rules of fuel, and their hash; `None` where fuel is not in consensus.
     pub fn fuel_rules(&self) -> Option<(ConsensusFuel, H256)> {
-        let config = self.config();
-        let rules = config.consensus_fuel?;
-        Some((rules, rules.hash(&config.instrumentation()?)))
+        self.shared.fuel_rules
     }
 
     /// The compiled runtime for `code`, from the cache or compiled now.
@@ -147,12 +148,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let config = &self.shared.config;
         let blob = RuntimeBlob::new(code, config.code_bytes_max, config.profile)?;
         let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
-            let heap = config.heap(CallContext::Build, None);
-            let mut no_state = BasicExternalities::default();
-            let limits = self.version_limits();
-            let called =
-                self.call_limited(runtime, &mut no_state, CORE_VERSION, &[], heap, &limits);
-            match called.map(|called| called.outcome) {
+            match self.call_version(runtime, &mut BasicExternalities::default()) {
                 Ok(CallOutcome::Returned(output)) => Ok(Some(output)),
                 Ok(CallOutcome::Trapped(_)) => Ok(None),
                 Err(source) => Err(RuntimeError::VersionCall { source }),
@@ -226,13 +222,20 @@ impl<H: HostFunctions> WasmExecutor<H> {
         })
     }
 
-    /// What finding out a version may cost: a rule like any other where fuel is in consensus, else a
-    /// limit of this machine.
-    fn version_limits(&self) -> CallLimits {
-        match self.config().consensus_fuel {
+    /// Has a runtime say its version. What that may cost is a rule like any other where fuel is in
+    /// consensus, else a limit of this machine.
+    fn call_version(
+        &self,
+        runtime: &Runtime,
+        ext: &mut dyn Externalities,
+    ) -> Result<CallOutcome, CallError> {
+        let limits = match self.config().consensus_fuel {
             Some(_) => CallLimits::consensus(VERSION_LIMIT),
             None => CallLimits::local(VERSION_LIMIT),
-        }
+        };
+        let heap = self.config().heap(CallContext::Build, None);
+        let called = self.call_limited(runtime, ext, CORE_VERSION, &[], heap, &limits)?;
+        Ok(called.outcome)
     }
 
     /// The SCALE version of `wasm_code`, as `ext_misc_runtime_version` answers it. Code that states
@@ -258,10 +261,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             }
             compiled => compiled?,
         };
-        let heap = config.heap(CallContext::Build, None);
-        let limits = self.version_limits();
-        let called = self.call_limited(&runtime, ext, CORE_VERSION, &[], heap, &limits);
-        match called.map(|called| called.outcome) {
+        match self.call_version(&runtime, ext) {
             Ok(CallOutcome::Returned(output)) => Ok(output),
             Ok(CallOutcome::Trapped(trap)) => Err(VersionError::Code(trap.to_string())),
             Err(source) => Err(VersionError::Machine(ExecutionError::Call {

@@ -21,7 +21,21 @@ pub fn real_fixtures_dir() -> Option<PathBuf> {
 }
 
 fn beside_the_checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures")
+    workspace().join("../shared/fixtures")
+}
+
+/// The root of the workspace: the one whose package cargo runs, else the one this was compiled in. They
+/// differ where checkouts share a folder of build results.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let above = package.iter().flat_map(|package| package.ancestors());
+    let is_root = |dir: &&Path| dir.join("runtime-fixtures/chain").is_dir();
+    let running = above.into_iter().find(is_root);
+    running.map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        Path::to_path_buf,
+    )
 }
 
 /// As [`real_fixtures_dir`], and says on standard error that `what` is skipped if there is none.

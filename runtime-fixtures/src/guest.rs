@@ -15,6 +15,8 @@ use std::path::PathBuf;
 use codec::Encode;
 use sp_core::storage::Storage;
 
+use crate::dir::workspace;
+
 /// The guest with spec version 1.
 pub const GUEST_WASM: &[u8] = include_bytes!("../wasm/guest.wasm");
 /// The guest with spec version 2: it knows [`GuestCall::Note`].
@@ -31,7 +33,7 @@ pub const BASE_FEE: u128 = 100;
 /// The file of the authored chain of the guest; its changes lie beside it.
 #[must_use]
 pub fn fixture_chain_path() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("chain/guest-chain.json")
+    workspace().join("runtime-fixtures/chain/guest-chain.json")
 }
 
 /// An account: any 32 bytes; for [`GuestExtrinsic::Signed`] an sr25519 public key.

@@ -19,8 +19,11 @@ pub mod wast_suite;
 use std::path::{Path, PathBuf};
 
 use slackwater_executor::{
-    ConsensusFuel, Database, Durability, ExecutionPath, ExecutorConfig, Fuel, WasmExecutor,
-    fuel::DEPTH_BYTES_DEFAULT, host_functions::SlackwaterHostFunctions,
+    Block, BlockBuilder, ConsensusFuel, Database, Durability, ExecutionPath, ExecutorConfig, Fuel,
+    WasmExecutor,
+    fuel::DEPTH_BYTES_DEFAULT,
+    host_functions::SlackwaterHostFunctions,
+    state::{Extensions, Head, MemoryState},
 };
 use slackwater_runtime_fixtures::{
     BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, crate_file,
@@ -97,6 +100,24 @@ pub fn signed_chain(chain: SignedChain) -> Option<BlockFixture> {
 /// A block fixture.
 pub fn load_blocks(path: &Path) -> BlockFixture {
     BlockFixture::load(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A builder of the first block of `fixture` anew, on `state`, with what its consensus engine puts in
+/// front.
+pub fn first_block_builder<'s>(
+    executor: &Executor,
+    fixture: &BlockFixture,
+    state: &'s MemoryState,
+) -> BlockBuilder<'s, MemoryState, SlackwaterHostFunctions> {
+    let first = &fixture.blocks[0];
+    let parent = Head {
+        number: first.number - 1,
+        hash: first.parent_hash.into(),
+        state_root: state.state_root(),
+    };
+    let block = Block::decode(&first.header_unsealed, vec![]).expect("the header decodes");
+    let digest = block.header.digest.logs;
+    BlockBuilder::new(executor, state, &parent, digest, Extensions::new()).expect("begins")
 }
 
 /// A file of a crate in cargo's cache; `None` when it is absent and may be.

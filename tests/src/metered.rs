@@ -3,7 +3,7 @@
 use slackwater_executor::fuel::{
     COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, METER_EXPORT, SIZE_OFFSET, WALKED_OFFSET,
 };
-use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val};
+use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val, ValType};
 
 /// What became of a call: values, comparable across stores, or the trap.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub fn engine(metered: bool) -> Engine {
         .wasm_multi_memory(metered)
         .cranelift_nan_canonicalization(true);
     Engine::new(&config).expect("an engine")
+}
+
+/// A value of a type made from a number; `None` for a type that has no default.
+pub fn value(ty: &ValType, number: i32) -> Option<Val> {
+    match ty {
+        ValType::I32 => Some(Val::I32(number)),
+        ValType::I64 => Some(Val::I64(number.into())),
+        ValType::F32 => Some(Val::F32(f32::from(number.to_le_bytes()[0]).to_bits())),
+        ValType::F64 => Some(Val::F64(f64::from(number).to_bits())),
+        other => other.default_value(),
+    }
 }
 
 /// The meter of an instrumented instance.

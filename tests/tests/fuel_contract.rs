@@ -1,13 +1,15 @@
 //! A signed contract call on a real runtime that burns its gas, under limits of fuel.
 
 use slackwater_executor::{
-    Block, BlockBuilder, ExecutionPath, ExecutorConfig, Fuel, Meter,
+    Block, ExecutionPath, ExecutorConfig, Fuel, Meter,
     block::{Cause, LeftOut, Offered, ReplayError, execute},
-    state::{Extensions, Head, MemoryState},
+    state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::BlockFixture;
 use slackwater_substrate_path::signed::{SignedChain, contract::endless_contract};
-use slackwater_tests::{Executor, executor_with, rules_for_extrinsics, signed_chain};
+use slackwater_tests::{
+    Executor, executor_with, first_block_builder, rules_for_extrinsics, signed_chain,
+};
 use sp_core::{H256, storage::StateVersion};
 
 /// Gas the contract is given: hundreds of milliseconds of looping.
@@ -20,17 +22,10 @@ fn build(
     state: &MemoryState,
     extrinsic: Option<&Vec<u8>>,
 ) -> (Offered, Block, H256) {
-    let first = &fixture.blocks[0];
-    let parent = Head {
-        number: 0,
-        hash: first.parent_hash.into(),
-        state_root: state.state_root(),
-    };
-    let block = Block::decode(&first.header_unsealed, vec![]).expect("decodes");
-    let digest = block.header.digest.logs;
-    let mut builder =
-        BlockBuilder::new(executor, state, &parent, digest, Extensions::new()).expect("begins");
-    let mut offered = builder.push_inherent(&first.body[0]).expect("goes on");
+    let mut builder = first_block_builder(executor, fixture, state);
+    let mut offered = builder
+        .push_inherent(&fixture.blocks[0].body[0])
+        .expect("goes on");
     assert_eq!(offered.name(), "applied", "{offered:?}");
     if let Some(extrinsic) = extrinsic {
         offered = builder.push(extrinsic).expect("goes on");

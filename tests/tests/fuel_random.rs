@@ -4,13 +4,11 @@
 
 use slackwater_executor::fuel::{Check, Instrumentation, instrument};
 use slackwater_tests::{
-    metered::{Outcome, engine, meter, operators_fuel},
+    metered::{Outcome, engine, meter, operators_fuel, value},
     random_loops::looping_module,
     random_smith::smith_module,
 };
-use wasmtime::{
-    Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
-};
+use wasmtime::{Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val};
 
 const MODULES: usize = 400;
 /// What functions are called with.
@@ -47,13 +45,7 @@ impl Side {
         let before = self.used();
         let function = self.instance.get_func(&mut self.store, name)?;
         let ty = function.ty(&self.store);
-        let arguments = ty.params().map(|ty| match ty {
-            ValType::I32 => Some(Val::I32(argument)),
-            ValType::I64 => Some(Val::I64(argument.into())),
-            ValType::F32 => Some(Val::F32(f32::from(argument.to_le_bytes()[0]).to_bits())),
-            ValType::F64 => Some(Val::F64(f64::from(argument).to_bits())),
-            other => other.default_value(),
-        });
+        let arguments = ty.params().map(|ty| value(&ty, argument));
         let arguments: Option<Vec<Val>> = arguments.collect();
         let mut results = vec![Val::I32(0); ty.results().len()];
         let ended = function.call(&mut self.store, &arguments?, &mut results);

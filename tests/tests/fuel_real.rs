@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use slackwater_executor::{
     CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter, TrapKind,
-    block::{BlockBuilder, LeftOut, Offered, state_version_of},
+    block::{LeftOut, Offered, state_version_of},
     call_on_state_limited,
-    state::{Extensions, Head, MemoryState},
+    state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::{
     BlockFixture, ChainSpec, ExpectedCall, expected_calls, guest, real_fixtures_or_skip,
 };
 use slackwater_substrate_path::signed::SignedChain;
-use slackwater_tests::{Executor, crate_file_or_skip, executor_with, load_blocks, signed_chain};
+use slackwater_tests::{
+    Executor, crate_file_or_skip, executor_with, first_block_builder, load_blocks, signed_chain,
+};
 use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
 fn executors() -> [Executor; 3] {
@@ -179,17 +181,7 @@ fn build(
         _ => StateVersion::V1,
     };
     let state = MemoryState::new(fixture.state.clone(), version);
-    let first = &fixture.blocks[0];
-    let parent = Head {
-        number: first.number - 1,
-        hash: first.parent_hash.into(),
-        state_root: state.state_root(),
-    };
-    let block = slackwater_executor::Block::decode(&first.header_unsealed, vec![]).expect("ok");
-    let digest = block.header.digest.logs;
-    let extensions = Extensions::new();
-    let mut builder =
-        BlockBuilder::new(executor, &state, &parent, digest, extensions).expect("begins");
+    let mut builder = first_block_builder(executor, fixture, &state);
     if let Some(limit) = limit {
         builder = builder.with_extrinsic_limit(limit);
     }

@@ -14,12 +14,13 @@ use std::{
 };
 
 use slackwater_executor::{
-    CallLimits, CancelToken, ConsensusFuel, ExecutorConfig, Fuel, FuelUsed, LocalLimit, Meter,
-    fuel::{DEPTH_BYTES_DEFAULT, OnOverrun, Refuel},
+    CallLimits, CancelToken, ExecutorConfig, Fuel, FuelUsed, LocalLimit, Meter,
+    fuel::{OnOverrun, Refuel},
 };
 use slackwater_tests::{
     Executor, executor_with,
     overruns::{OVERRUNS, PROFILE, guest, run, state_with, verdict},
+    rules_for_extrinsics,
 };
 
 const LIMIT: Fuel = Fuel(3_000_000);
@@ -33,18 +34,11 @@ fn runs(otherwise: usize) -> usize {
 
 /// Where fuel is in consensus, depth is limited.
 fn with_depth() -> ExecutorConfig {
-    let plenty = Fuel(1 << 60);
     ExecutorConfig {
         profile: PROFILE,
         ..ExecutorConfig::default()
     }
-    .with_consensus_fuel(ConsensusFuel {
-        extrinsic: plenty,
-        block: plenty,
-        initialize: plenty,
-        finalize: plenty,
-        depth_bytes_max: DEPTH_BYTES_DEFAULT,
-    })
+    .with_consensus_fuel(rules_for_extrinsics(Fuel(1 << 60)))
 }
 
 /// Periods of arbiters, from busy to sleepy.

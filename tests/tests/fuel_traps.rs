@@ -20,7 +20,7 @@ use slackwater_executor::{
     fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
 };
 use slackwater_tests::{
-    metered::{Outcome, empty, engine, meter, operators_fuel, set_word},
+    metered::{Outcome, empty, engine, meter, operators_fuel, set_word, value},
     naive::{Counts, DEFAULT_PRICES, NAIVE_START, count_every_operator},
     random_loops::trapping_module,
     random_smith::smith_module,
@@ -31,7 +31,7 @@ use wasm_encoder::{
     reencode::{Error, Reencode},
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
-use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType};
+use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder, Trap, Val};
 
 /// What the suite must give at least, so that a suite read in part is noticed.
 const SUITE_TRAPS_MIN: usize = 2_000;
@@ -446,16 +446,6 @@ fn run_random(place: &str, wasm: &[u8], sides: &mut Sides, tally: &mut Tally) {
             }
             tally.compare(&format!("{place}, {name}"), &naive, &metered);
         }
-    }
-}
-
-fn value(ty: &ValType, argument: i32) -> Option<Val> {
-    match ty {
-        ValType::I32 => Some(Val::I32(argument)),
-        ValType::I64 => Some(Val::I64(argument.into())),
-        ValType::F32 => Some(Val::F32(f32::from(argument.to_le_bytes()[0]).to_bits())),
-        ValType::F64 => Some(Val::F64(f64::from(argument).to_bits())),
-        other => other.default_value(),
     }
 }
 

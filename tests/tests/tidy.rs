@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use slackwater_runtime_fixtures::dir::workspace;
 
 /// The longest function outside tests, in lines from `fn` to the closing brace.
 const FUNCTION_LINES: usize = 100;
@@ -77,18 +79,11 @@ fn line_at(text: &str, offset: usize) -> usize {
         + 1
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the root")
-        .to_path_buf()
-}
-
 /// The tracked files that exist and are text.
 fn sources() -> Vec<Source> {
     let listed = Command::new("git")
         .args(["ls-files", "-z"])
-        .current_dir(root())
+        .current_dir(workspace())
         .output();
     let listed = listed.expect("git is installed: run `make setup`");
     assert!(
@@ -99,7 +94,7 @@ fn sources() -> Vec<Source> {
     let listed = String::from_utf8(listed.stdout).expect("file names are UTF-8");
     let paths = listed.split('\0').filter(|path| !path.is_empty());
     let read = |path: &str| {
-        let text = std::fs::read_to_string(root().join(path)).ok()?;
+        let text = std::fs::read_to_string(workspace().join(path)).ok()?;
         Some(Source {
             path: path.to_owned(),
             text,
@@ -282,7 +277,7 @@ fn every_rust_file_opens_with_a_header() {
 
 #[test]
 fn unsafe_stands_only_where_the_architecture_says() {
-    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap_or_default();
+    let text = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).unwrap_or_default();
     let mut lines = text
         .lines()
         .skip_while(|line| !(line.starts_with('#') && line.contains("Unsafe")));
@@ -500,7 +495,7 @@ fn every_crate_inherits_from_the_workspace() {
 #[test]
 fn what_a_node_links_is_not_excluded_from_the_strict_licence_check() {
     let read =
-        |path: &str| std::fs::read_to_string(root().join(path)).expect("the file is tracked");
+        |path: &str| std::fs::read_to_string(workspace().join(path)).expect("the file is tracked");
     let excluded = toml_list(&read("deny.toml"), "exclude");
     let mut complaints = Vec::new();
     for member in toml_list(&read("Cargo.toml"), "default-members") {

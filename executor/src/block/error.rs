@@ -43,12 +43,6 @@ impl ExecutionError {
 
     /// Whether the guest ran out of native stack, which one machine may have more of than another.
     pub fn is_native_stack(&self) -> bool {
-        matches!(
-            self,
-            Self::Call {
-                source: CallError::NativeStack,
-                ..
-            }
-        )
+        matches!(self.call_error(), Some(CallError::NativeStack))
     }
 }

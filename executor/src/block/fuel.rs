@@ -76,6 +76,8 @@ pub(super) struct FuelAccount {
     pub(super) extrinsic_cancel: Option<CancelToken>,
     counted: bool,
     used: BlockFuel,
+    /// Used by the included extrinsics together.
+    extrinsics_used: u64,
 }
 
 impl FuelAccount {
@@ -88,6 +90,7 @@ impl FuelAccount {
             extrinsic_cancel: None,
             counted: false,
             used: BlockFuel::default(),
+            extrinsics_used: 0,
         }
     }
 
@@ -122,7 +125,7 @@ impl FuelAccount {
     /// The limits of the next extrinsic.
     pub(super) fn of_extrinsic(&self) -> CallLimits {
         let consensus = self.rules.map(|(rules, _)| {
-            let left = rules.block.0.saturating_sub(self.extrinsics_used());
+            let left = rules.block.0.saturating_sub(self.extrinsics_used);
             rules.extrinsic.min(Fuel(left))
         });
         CallLimits {
@@ -131,11 +134,6 @@ impl FuelAccount {
             cancel: self.extrinsic_cancel.clone(),
             ..CallLimits::default()
         }
-    }
-
-    fn extrinsics_used(&self) -> u64 {
-        let used = self.used.extrinsics.iter();
-        used.fold(0, |sum, used| sum.saturating_add(used.total.0))
     }
 
     /// The outcome of an extrinsic, and its fuel put down if it is included. One that would have stayed
@@ -153,6 +151,7 @@ impl FuelAccount {
         }
         let outcome = ExtrinsicOutcome::of_call(outcome);
         if let Some(fuel) = fuel.filter(|_| outcome.is_included()) {
+            self.extrinsics_used = self.extrinsics_used.saturating_add(fuel.total.0);
             self.used.extrinsics.push(fuel);
         }
         (outcome, fuel)

@@ -20,7 +20,7 @@ use std::{
 use wasmtime::Store;
 
 use super::{
-    CallLimits, Fuel, Meter, OnOverrun, Refuel, RefuelCallback,
+    CallLimits, Fuel, Meter, Refuel, RefuelCallback,
     handover::{Fault, Handover, Look, Looked, Watched},
     limits::CancelToken,
     page::{Page, is_supported},
@@ -44,15 +44,9 @@ struct Run {
     cancel: Option<CancelToken>,
 }
 
-impl Run {
-    fn used(&self) -> u64 {
-        self.page.counter().saturating_add(self.page.walked())
-    }
-}
-
 impl Watched for Run {
     fn look(&self) -> Look {
-        let used = self.used();
+        let used = self.page.used();
         let cancelled = self.cancel.as_ref().is_some_and(CancelToken::is_cancelled);
         if used > self.fixed || cancelled {
             Look::Stop
@@ -82,7 +76,7 @@ impl Watched for Run {
         let Some(callback) = &self.callback else {
             return false;
         };
-        let used = Fuel(self.used());
+        let used = Fuel(self.page.used());
         // A callback that panics must not leave the run waiting for its answer.
         let decided = catch_unwind(AssertUnwindSafe(|| callback(used)));
         match decided.unwrap_or(Refuel::Stop) {
@@ -164,19 +158,13 @@ impl Arbiter {
         page: Page,
         limits: &CallLimits,
     ) -> Option<Watch> {
-        let refuel = limits.local.as_ref().and_then(|local| {
-            let OnOverrun::Refuel(callback) = &local.on_overrun else {
-                return None;
-            };
-            Some((local.fuel.0, Arc::clone(callback)))
-        });
-        let (asked, callback) = refuel.map_or((u64::MAX, None), |(fuel, call)| (fuel, Some(call)));
+        let (asked, callback) = limits.refuelled().unzip();
         let run = Run {
             page,
             by_page: self.by_page,
             fixed: limits.fixed().map_or(u64::MAX, |limit| limit.0),
-            asked: AtomicU64::new(asked),
-            callback,
+            asked: AtomicU64::new(asked.map_or(u64::MAX, |limit| limit.0)),
+            callback: callback.cloned(),
             cancel: limits.cancel.clone(),
         };
         let (slot, wake) = self.shared.handover.begin(run, LAST_SLOT.get())?;

@@ -258,10 +258,7 @@ impl<'a> Body<'a> {
         out.add(&Instruction::LocalTee(self.size()));
         out.add(&Instruction::LocalGet(self.size()));
         out.add(&Instruction::I64ExtendI32U);
-        out.add(&Instruction::I64Const(price.fuel.into()));
-        out.add(&Instruction::I64Mul);
-        out.add(&Instruction::I64Const(price.shift.into()));
-        out.add(&Instruction::I64ShrU);
+        out.price(price);
         out.add(&Instruction::LocalSet(self.price()));
         out.increase(SIZE_OFFSET, self.price());
     }

@@ -2,7 +2,10 @@
 
 use wasm_encoder::{BlockType, Function, Instruction, MemArg};
 
-use super::layout::{COUNTER_OFFSET, HEADROOM_OFFSET};
+use super::{
+    layout::{COUNTER_OFFSET, HEADROOM_OFFSET},
+    schedule::UnitPrice,
+};
 
 /// Writes instructions that concern the meter.
 pub(super) struct Writing<'f> {
@@ -58,6 +61,14 @@ impl Writing<'_> {
         self.add(&Instruction::LocalGet(amount));
         self.add(&Instruction::I64Add);
         self.store(offset);
+    }
+
+    /// Pops a number of units, pushes their price.
+    pub(super) fn price(&mut self, price: UnitPrice) {
+        self.add(&Instruction::I64Const(price.fuel.into()));
+        self.add(&Instruction::I64Mul);
+        self.add(&Instruction::I64Const(price.shift.into()));
+        self.add(&Instruction::I64ShrU);
     }
 
     /// Publishes the counter in the local `counter`.

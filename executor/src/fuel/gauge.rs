@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wasmtime::{AsContextMut, Extern, Instance, ModuleExport, Store};
 
 use super::{
-    Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, KeyPrices, OnOverrun, Walk,
+    Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, KeyPrices, Walk,
     arbiter::Watch,
     layout::{
         DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET, TOLD_OFFSET,
@@ -115,11 +115,7 @@ impl Gauge {
                 ..
             } => (meter, *keys, arbiter),
         };
-        let refuels = limits
-            .local
-            .as_ref()
-            .is_some_and(|local| matches!(local.on_overrun, OnOverrun::Refuel(_)));
-        if refuels && !arbiter.can_pause() {
+        if limits.refuelled().is_some() && !arbiter.can_pause() {
             return Err(GaugeError::NotResumable);
         }
         let meter = instance
@@ -180,17 +176,12 @@ impl Gauge {
             // How far it got depends on when it was noticed, so it is for people only.
             log::debug!(target: "slackwater::fuel", "counted {} of {limit}", used.total);
         }
-        let trap_at = self
-            .limits
-            .local
-            .as_ref()
-            .filter(|local| matches!(local.on_overrun, OnOverrun::Trap));
-        if let Some(local) = trap_at
-            && self.limits.consensus.is_none_or(|limit| local.fuel < limit)
-            && used.total > local.fuel
+        if let Some(local) = self.limits.fixed_local()
+            && self.limits.consensus.is_none_or(|limit| local < limit)
+            && used.total > local
         {
             // The run was stopped on its way to the chain's limit, and how far it came is chance.
-            return Ok(Ending::LocalLimit(local.fuel));
+            return Ok(Ending::LocalLimit(local));
         }
         if let Some(limit) = self.limits.consensus.filter(|limit| used.total > *limit) {
             return Ok(Ending::OutOfFuel(limit));
@@ -198,13 +189,10 @@ impl Gauge {
         if used.total > Fuel(FUEL_MAX) {
             return Ok(Ending::OutOfFuel(Fuel(FUEL_MAX)));
         }
-        if let Some(local) = &self.limits.local {
-            let limit = match (&local.on_overrun, &watched) {
-                (OnOverrun::Refuel(_), Some(watched)) => watched.asked,
-                _ => local.fuel,
-            };
+        if let Some((first, _)) = self.limits.refuelled() {
+            let limit = watched.as_ref().map_or(first, |watched| watched.asked);
             if used.total > limit {
-                return Ok(Ending::LocalLimit(limit.max(local.fuel)));
+                return Ok(Ending::LocalLimit(limit.max(first)));
             }
         }
         let used = FuelUsed {
@@ -226,14 +214,13 @@ impl Gauge {
 }
 
 fn used(page: &Page) -> FuelUsed {
-    let (counter, walked) = (page.counter(), page.walked());
     let size = page.read(SIZE_OFFSET);
     let host = page.read(HOST_OFFSET);
     FuelUsed {
-        wasm: counter.saturating_sub(size).saturating_sub(host),
+        wasm: page.counter().saturating_sub(size).saturating_sub(host),
         size,
-        host: host.saturating_add(walked),
-        total: Fuel(counter.saturating_add(walked)),
+        host: host.saturating_add(page.walked()),
+        total: Fuel(page.used()),
         limit: None,
     }
 }

@@ -67,12 +67,25 @@ impl CallLimits {
     }
 
     /// The limit that guest and arbiter compare with by themselves.
-    pub(crate) fn fixed(&self) -> Option<Fuel> {
-        let local = self.local.as_ref();
-        let local = local.filter(|local| matches!(local.on_overrun, OnOverrun::Trap));
-        match (self.consensus, local.map(|local| local.fuel)) {
+    pub(super) fn fixed(&self) -> Option<Fuel> {
+        match (self.consensus, self.fixed_local()) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
+        }
+    }
+
+    /// The limit of this machine, if it ends what passes it.
+    pub(super) fn fixed_local(&self) -> Option<Fuel> {
+        let local = self.local.as_ref()?;
+        matches!(local.on_overrun, OnOverrun::Trap).then_some(local.fuel)
+    }
+
+    /// The limit of this machine, if somebody is asked about what passes it.
+    pub(super) fn refuelled(&self) -> Option<(Fuel, &RefuelCallback)> {
+        let local = self.local.as_ref()?;
+        match &local.on_overrun {
+            OnOverrun::Refuel(callback) => Some((local.fuel, callback)),
+            OnOverrun::Trap => None,
         }
     }
 }

@@ -43,12 +43,17 @@ impl Page {
 
     /// What the guest has published.
     pub(super) fn counter(&self) -> u64 {
-        self.word(COUNTER_OFFSET).load(Ordering::Relaxed)
+        self.read(COUNTER_OFFSET)
     }
 
     /// What host functions charged by themselves.
     pub(super) fn walked(&self) -> u64 {
-        self.word(WALKED_OFFSET).load(Ordering::Relaxed)
+        self.read(WALKED_OFFSET)
+    }
+
+    /// Everything that was charged.
+    pub(super) fn used(&self) -> u64 {
+        self.counter().saturating_add(self.walked())
     }
 
     /// The word at `offset`.
@@ -129,8 +134,8 @@ impl Page {
             let address = unsafe { information.si_addr() }.addr();
             self.is_guests(address) && decide()
         };
-        // SAFETY: the handler compares and loads atomically, and at most yields: it neither allocates
-        // nor locks.
+        // SAFETY: the handler compares and loads atomically, and at most yields or sleeps: it neither
+        // allocates nor locks.
         unsafe { store.set_signal_handler(handler) };
     }
 }

@@ -95,21 +95,31 @@ impl Shape {
         u32::try_from(self.imports.len()).unwrap_or(u32::MAX)
     }
 
+    /// Number of functions with a body.
+    fn bodies(&self) -> u32 {
+        u32::try_from(self.functions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Index of the type of a function.
+    fn type_of(&self, function: u32) -> Option<u32> {
+        match function.checked_sub(self.imported()) {
+            Some(body) => self.functions.get(body as usize).copied(),
+            None => self.imports.get(function as usize).map(|import| import.ty),
+        }
+    }
+
     /// The function to be called instead of `function`: the shim of one that is imported.
     pub(super) fn callee(&self, function: u32) -> u32 {
-        let bodies = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
         if function < self.imported() {
-            self.imported() + bodies + function
+            self.imported() + self.bodies() + function
         } else {
             function
         }
     }
 
-    /// Number of parameters of the function with this index.
+    /// Number of parameters of a function.
     pub(super) fn parameters(&self, function: u32) -> u32 {
-        let body = function.saturating_sub(self.imported());
-        let ty = self.functions.get(body as usize).copied();
-        let signature = ty.and_then(|ty| self.signature(ty));
+        let signature = self.type_of(function).and_then(|ty| self.signature(ty));
         // A valid type has at most 1,000 parameters.
         signature.map_or(0, |ty| u32::try_from(ty.params().len()).unwrap_or(u32::MAX))
     }
@@ -118,14 +128,7 @@ impl Shape {
     /// the shims.
     pub(super) fn start_wrapper(&self) -> Option<(u32, u32)> {
         let start = self.start?;
-        let bodies = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
-        let ty = if start < self.imported() {
-            self.imports.get(start as usize).map(|import| import.ty)
-        } else {
-            let body = start - self.imported();
-            self.functions.get(body as usize).copied()
-        };
-        Some((bodies + 2 * self.imported(), ty?))
+        Some((self.bodies() + 2 * self.imported(), self.type_of(start)?))
     }
 
     /// Index of the meter among the memories.

@@ -12,12 +12,12 @@ use super::{
     code::Writing,
     host_prices::{FUEL_LEFT, HostPrice, NUMBER_RESULTS, NUMBERS},
     layout::{COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, TOLD_OFFSET, WALKED_OFFSET},
+    schedule::UnitPrice,
     shape::Shape,
 };
 
-/// Where a length stands in an argument, and how many bytes are paid for together, in binary digits.
+/// Where a length stands in an argument, in binary digits.
 const LENGTH_SHIFT: i64 = 32;
-const BYTES_SHIFT: i64 = 6;
 
 /// The body of the shim of the imported function with this number.
 pub(super) fn write(shape: &Shape, number: usize, schedule: &Schedule) -> Vec<u8> {
@@ -120,10 +120,7 @@ impl Shim<'_> {
         self.out.add(&Instruction::LocalGet(pointer));
         self.out.add(&Instruction::I64Const(LENGTH_SHIFT));
         self.out.add(&Instruction::I64ShrU);
-        self.out.add(&Instruction::I64Const(price.into()));
-        self.out.add(&Instruction::I64Mul);
-        self.out.add(&Instruction::I64Const(BYTES_SHIFT));
-        self.out.add(&Instruction::I64ShrU);
+        self.out.price(UnitPrice::of_bytes(price));
     }
 
     /// Pops an amount, charges it, publishes the counter and compares.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use slackwater_runtime_fixtures::{
-    BlockFixture, block_fixture::changes_path, real_fixtures_or_skip,
+    BlockFixture, block_fixture::changes_path, dir::workspace, real_fixtures_or_skip,
 };
 
 use super::{BLOCKS, SEED, SignedChain, author};
@@ -31,7 +31,7 @@ impl SignedChain {
 /// The folder of authored chains: `SLACKWATER_AUTHORED`, else `authored` among the build's results.
 #[must_use]
 pub fn folder() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let workspace = workspace();
     let stated = |variable| std::env::var_os(variable).map(PathBuf::from);
     // A relative folder is meant from the workspace, wherever a test is run.
     let target = || {
