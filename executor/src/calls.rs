@@ -64,11 +64,11 @@ impl<H: HostFunctions> RuntimeCalls<H> {
         input: &[u8],
         limits: &CallLimits,
     ) -> Result<Called, ExecutionError> {
-        let walk = layers.walk();
+        let state = layers.meter();
         let called = layers.run(|ext| {
             let (runtime, heap) = (&self.runtime, self.heap);
             self.executor
-                .call_walking(runtime, ext, (method, input), heap, limits, Some(&walk))
+                .call_stateing(runtime, ext, (method, input), heap, limits, Some(&state))
         })?;
         if let Some(fault) = lock(&self.nested_fault).take() {
             return Err(fault);

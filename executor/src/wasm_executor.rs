@@ -18,7 +18,7 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
-    fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, Walk},
+    fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, StateMeter},
     instance::{CallError, CallOutcome, Called, call_fresh},
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
@@ -188,7 +188,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
         Ok(called.outcome)
     }
 
-    /// As [`Self::call`], within `limits`, if fuel is counted. Keys that host functions walk in `ext`
+    /// As [`Self::call`], within `limits`, if fuel is counted. What host functions do in `ext`
     /// are not charged for; those of a block or of [`crate::call_on_state_limited`] are.
     ///
     /// # Errors
@@ -202,23 +202,23 @@ impl<H: HostFunctions> WasmExecutor<H> {
         heap: HeapPages,
         limits: &CallLimits,
     ) -> Result<Called, CallError> {
-        self.call_walking(runtime, ext, (method, input), heap, limits, None)
+        self.call_stateing(runtime, ext, (method, input), heap, limits, None)
     }
 
-    /// As [`Self::call_limited`]; keys are charged for through `walk`.
-    pub(crate) fn call_walking(
+    /// As [`Self::call_limited`]; what host functions do is charged for through `state`.
+    pub(crate) fn call_stateing(
         &self,
         runtime: &Runtime,
         ext: &mut dyn Externalities,
         (method, input): (&str, &[u8]),
         heap: HeapPages,
         limits: &CallLimits,
-        walk: Option<&Walk>,
+        state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
         let instances_max = self.shared.config.instances_max;
         set_and_run_with_externalities(ext, || {
-            call_fresh(runtime, method, input, heap, limits, walk, instances_max)
+            call_fresh(runtime, method, input, heap, limits, state, instances_max)
         })
     }
 

@@ -1,7 +1,7 @@
 //! Modules run as they are with the engine's own fuel, or instrumented: what tests of metering share.
 
 use slackwater_executor::fuel::{
-    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, METER_EXPORT, SIZE_OFFSET, WALKED_OFFSET,
+    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, METER_EXPORT, SIZE_OFFSET, STATE_OFFSET,
 };
 use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val, ValType};
 
@@ -96,7 +96,7 @@ pub fn empty(mut store: impl AsContextMut, meter: Memory) {
         SIZE_OFFSET,
         HOST_OFFSET,
         DEPTH_OFFSET,
-        WALKED_OFFSET,
+        STATE_OFFSET,
     ];
     for offset in counts {
         set_word(&mut store, meter, offset, 0);

@@ -31,6 +31,15 @@ const FRAME: &str = r#"
     (import "env" "ext_storage_root_version_2" (func $root (param i32) (result i64)))
     (import "env" "ext_hashing_blake2_256_version_1" (func $blake2 (param i64) (result i32)))
     (import "env" "ext_allocator_free_version_1" (func $free (param i32)))
+    (import "env" "ext_storage_append_version_1" (func $append (param i64 i64)))
+    (import "env" "ext_storage_read_version_1" (func $read (param i64 i64 i32) (result i64)))
+    (import "env" "ext_storage_start_transaction_version_1" (func $start))
+    (import "env" "ext_storage_rollback_transaction_version_1" (func $rollback))
+    (import "env" "ext_storage_commit_transaction_version_1" (func $commit))
+    (import "env" "ext_default_child_storage_set_version_1"
+        (func $set_child (param i64 i64 i64)))
+    (import "env" "ext_default_child_storage_storage_kill_version_1"
+        (func $kill_child (param i64)))
     (memory (export "memory") 20)
     (global (export "__heap_base") i32 (i32.const 131072))
     (table funcref (elem $nothing $again))

@@ -10,7 +10,10 @@ use slackwater_executor::{
     CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter,
     block::BlockExecution,
     call_on_state, call_on_state_limited,
-    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, instrument},
+    fuel::{
+        Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, StateCost,
+        instrument,
+    },
     state::{Database, Durability, Extensions, MemoryState},
 };
 use slackwater_tests::{
@@ -40,6 +43,10 @@ fn sizes(text: &str, arguments: &[i32]) -> Vec<(u64, u64, Option<Trap>)> {
         (size, operators_fuel(&store, meter), trap)
     });
     calls.collect()
+}
+
+fn state_price(cost: StateCost) -> u64 {
+    Schedule::default().state().of(cost).into()
 }
 
 fn price(name: &str) -> u64 {
@@ -207,13 +214,16 @@ fn host_functions_cost_a_base_and_what_is_passed_and_returned() {
     let used = host(&executor, "(drop (call $get (i64.const 0x800000040)))", 0);
     let passed = 8 * u64::from(get.passed) / 64;
     let returned = 10 * u64::from(get.returned) / 64;
-    assert_eq!(used.host, u64::from(get.base) + passed + returned);
+    let handed_out = 8 * state_price(StateCost::Value) / 64;
+    let expected = u64::from(get.base) + passed + returned + handed_out;
+    assert_eq!(used.host, expected);
 }
 
 #[test]
 fn keys_are_paid_for_one_by_one_wherever_the_state_is() {
     let schedule = Schedule::default();
-    let keys = schedule.keys();
+    let state = schedule.state();
+    let removing = state.of(StateCost::Walked) + state.of(StateCost::Removed);
     let prefix = r#"(call $clear_prefix (i64.const 0x400000080))"#;
     let clearing = |executor: &Executor, count| {
         let body = format!(r#"(func $work {prefix}) (data (i32.const 128) "many")"#);
@@ -229,11 +239,7 @@ fn keys_are_paid_for_one_by_one_wherever_the_state_is() {
         let none = clearing(&executor, 0);
         for count in [1, 10, 1_000] {
             let more = clearing(&executor, count) - none;
-            assert_eq!(
-                more,
-                u64::from(count) * u64::from(keys.walked),
-                "{count} keys"
-            );
+            assert_eq!(more, u64::from(count) * u64::from(removing), "{count} keys");
         }
     }
     // A root costs the changed keys: one here, two with another.
@@ -247,8 +253,117 @@ fn keys_are_paid_for_one_by_one_wherever_the_state_is() {
     );
     let set = schedule.host("ext_storage_set_version_1");
     let setting = u64::from(set.base) + 15 * u64::from(set.passed) / 64;
-    assert!(one > u64::from(keys.rooted), "{one}");
-    assert!((two.host - one).abs_diff(setting + u64::from(keys.rooted)) <= 1);
+    let rooted = u64::from(state.of(StateCost::Rooted));
+    assert!(one > rooted, "{one}");
+    assert!((two.host - one).abs_diff(setting + rooted) <= 1);
+}
+
+/// Keys that the block itself has changed are looked at by the reference as often as it is asked.
+#[test]
+fn keys_of_the_blocks_own_are_paid_for_whenever_they_are_looked_at() {
+    let executor = executor(Meter::Slacked);
+    let changed = state_price(StateCost::Changed);
+    let keys = [10_u64, 500];
+    // Writes so many keys that begin with `keyk`, and then does something.
+    let after_writing = |count: u64, then: &str| {
+        let write = format!(
+            "(local $i i32) (loop $again
+                (i32.store (i32.const 68) (local.get $i)) (call $write)
+                (br_if $again (i32.lt_u
+                    (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const {count}))))"
+        );
+        host(&executor, &format!("{write} {then}"), 0).host
+    };
+    // What doing `then` costs behind `before`, for each key more that was written.
+    let by_key = |before: &str, then: &str| {
+        let [few, many] = keys.map(|count| {
+            after_writing(count, &format!("{before} {then}")) - after_writing(count, before)
+        });
+        (many - few) / (keys[1] - keys[0])
+    };
+    let clear = "(call $clear_prefix (i64.const 0x400000040))";
+    let clear_other = "(call $clear_prefix (i64.const 0x200000000))";
+    let next = "(drop (call $next_key (i64.const 0x400000040)))";
+    assert_eq!(by_key("", clear), changed + state_price(StateCost::Removed));
+    assert_eq!(by_key(clear, clear), changed, "they are removed already");
+    assert_eq!(by_key("", clear_other), changed, "all others are looked at");
+    assert_eq!(
+        by_key(clear, next),
+        changed,
+        "removed keys are stepped over"
+    );
+    assert_eq!(by_key("", next), 0, "the first is there");
+    // A removed key is handed on by each layer that closes.
+    let layers = "(call $start) (call $start)";
+    assert_eq!(by_key(&format!("{clear} {layers}"), clear), 3 * changed);
+}
+
+/// Every layer hands on what was changed in it, and every child trie that was changed opens and closes
+/// its layers with the others.
+#[test]
+fn layers_are_paid_for_by_what_is_in_them() {
+    let executor = executor(Meter::Slacked);
+    let fuel = |work: &str| host(&executor, work, 0).host;
+    let changed = state_price(StateCost::Changed);
+    let write = "(call $write)";
+    let outside = fuel(&format!("{write} (call $start) (call $commit)"));
+    let inside = fuel(&format!("(call $start) {write} (call $commit)"));
+    assert_eq!(inside, outside + changed);
+    let layers = "(call $start) (call $start)";
+    let deeper = fuel(&format!("{layers} {write}")) - fuel(layers);
+    assert_eq!(deeper, fuel(write) + 2 * changed);
+    let child = "(call $set_child
+        (i64.const 0x400000040) (i64.const 0x800000040) (i64.const 0x800000040))";
+    let first = fuel(child);
+    let second = fuel(&format!("{child} {child}")) - first;
+    assert_eq!(first, second + state_price(StateCost::Child));
+    let layer = "(call $start) (call $rollback)";
+    assert_eq!(
+        fuel(&format!("{child} {layer}")),
+        first + fuel(layer) + 2 * changed
+    );
+}
+
+/// The reference copies a value to read a part of it, and to append to it in a new layer.
+#[test]
+fn values_are_paid_for_by_their_size_wherever_they_are() {
+    let executor = executor(Meter::Slacked);
+    let fuel = |work: &str| host(&executor, work, 0).host;
+    let copied = 60_000 * state_price(StateCost::Value) / 64;
+    // The value begins with the length of a list, zero, as memory does there.
+    let set = "(call $set (i64.const 0x700000040) (i64.const 0xea6000010000))";
+    let read = "(drop (call $read (i64.const 0x700000040) (i64.const 0x400000080) (i32.const 0)))";
+    assert_eq!(
+        fuel(&format!("{set} {read}")) - fuel(set),
+        fuel(read) + copied
+    );
+    let append = "(call $append (i64.const 0x700000040) (i64.const 0x100000080))";
+    let in_layer = format!("(call $start) {append} (call $rollback)");
+    let once = fuel(&format!("{set} {in_layer}")) - fuel(set);
+    assert_eq!(once, fuel(&in_layer) + copied);
+    let twice = fuel(&format!("{set} {in_layer} {in_layer}")) - fuel(set);
+    assert_eq!(twice, 2 * once, "what was copied is gone");
+    let kept = fuel(&format!("{set} {append} {append}")) - fuel(set);
+    assert_eq!(kept, fuel(&format!("{append} {append}")) + copied);
+    // One of the state is read, and then handed out.
+    let code = "(drop (call $read (i64.const 0x500000180) (i64.const 0x400000080) (i32.const 0)))";
+    let of_state = |padding: usize| {
+        let body = format!(
+            r#"(func $work {code}) (data (i32.const 384) ":code")
+                (data (i32.const 100000) "{}")"#,
+            "x".repeat(padding)
+        );
+        let code = guest(&body);
+        let bytes = code.len() as u64;
+        let call = run(&executor, &state_with(code, 0), &CallLimits::none());
+        (
+            bytes,
+            call.expect("an outcome").fuel.expect("it is counted").host,
+        )
+    };
+    let [(short, cheap), (long, dear)] = [10_000, 30_000].map(of_state);
+    let more = 2 * (long - short) * state_price(StateCost::Value) / 64;
+    assert!((dear - cheap).abs_diff(more) <= 2, "{dear} {cheap}");
 }
 
 /// A removal that passes the limit stops where it does, in memory and on disk alike.
@@ -400,18 +515,32 @@ fn a_host_function_starts_only_within_the_limit() {
 }
 
 /// An extrinsic that was left out must not change what a later one pays: whoever replays the block never
-/// ran it. This one asks for the root, which was known before.
+/// ran it. This one asks for the root, which was known before, and for that of a child trie, which had been
+/// removed without having existed.
 #[test]
 fn what_was_left_out_changes_nobodys_fuel() {
     let text = r#"(module
         (import "env" "ext_storage_set_version_1" (func $set (param i64 i64)))
         (import "env" "ext_storage_root_version_2" (func $root (param i32) (result i64)))
+        (import "env" "ext_storage_start_transaction_version_1" (func $start))
+        (import "env" "ext_storage_commit_transaction_version_1" (func $commit))
+        (import "env" "ext_storage_clear_prefix_version_1" (func $clear_prefix (param i64)))
+        (import "env" "ext_default_child_storage_storage_kill_version_1"
+            (func $kill_child (param i64)))
+        (import "env" "ext_default_child_storage_root_version_1"
+            (func $child_root (param i64) (result i64)))
         (memory (export "memory") 1)
         (global (export "__heap_base") i32 (i32.const 1024))
         (func (export "BlockBuilder_apply_extrinsic") (param $at i32) (param i32) (result i64)
             (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 0)) (then
                 (call $set (i64.const 0x800000040) (i64.const 0x800000040))))
             (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 1)) (then (unreachable)))
+            (if (i32.eq (i32.load8_u (local.get $at)) (i32.const 3)) (then
+                (call $kill_child (i64.const 0x800000040))))
+            (call $start)
+            (drop (call $child_root (i64.const 0x800000040)))
+            (call $commit)
+            (call $clear_prefix (i64.const 0x100000000))
             (drop (call $root (i32.const 1)))
             (i64.const 0x200000000)))"#;
     let state = state_with(wat::parse_str(text).expect("wat"), 0);
@@ -430,6 +559,7 @@ fn what_was_left_out_changes_nobodys_fuel() {
         last.fuel.expect("it is counted")
     };
     assert_eq!(last(&[0, 2]), last(&[0, 1, 2]));
-    let rooted = Schedule::default().keys().rooted;
-    assert!(last(&[0, 2]).host > last(&[2]).host + u64::from(rooted) - 1);
+    assert_eq!(last(&[3, 2]), last(&[3, 1, 2]));
+    let rooted = state_price(StateCost::Rooted);
+    assert!(last(&[0, 2]).host > last(&[2]).host + rooted - 1);
 }

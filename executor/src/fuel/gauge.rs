@@ -8,13 +8,13 @@ use std::sync::Arc;
 use wasmtime::{AsContextMut, Extern, Instance, ModuleExport, Store};
 
 use super::{
-    Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, KeyPrices, Walk,
+    Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, StateMeter, StatePrices,
     arbiter::Watch,
     layout::{
         DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET, TOLD_OFFSET,
     },
     page::Page,
-    walk::Attached,
+    state_meter::Attached,
 };
 
 /// Where an instance counts its fuel.
@@ -27,7 +27,7 @@ pub(crate) enum Metering {
         meter: ModuleExport,
         /// What is to be called before anything else.
         start: Option<ModuleExport>,
-        keys: KeyPrices,
+        prices: StatePrices,
         arbiter: Arc<Arbiter>,
     },
     /// In the engine.
@@ -72,7 +72,7 @@ pub(crate) struct Gauge {
     source: Source,
     limits: CallLimits,
     watch: Option<Watch>,
-    _walk: Option<Attached>,
+    _state: Option<Attached>,
 }
 
 enum Source {
@@ -96,24 +96,24 @@ impl Gauge {
         instance: &Instance,
         metering: &Metering,
         limits: &CallLimits,
-        walk: Option<&Walk>,
+        state: Option<&StateMeter>,
     ) -> Result<Self, GaugeError> {
         let limits = limits.clone();
         let unwatched = |source, limits| Self {
             source,
             limits,
             watch: None,
-            _walk: None,
+            _state: None,
         };
-        let (meter, keys, arbiter) = match metering {
+        let (meter, prices, arbiter) = match metering {
             Metering::Off => return Ok(unwatched(Source::Off, limits)),
             Metering::Engine => return Ok(unwatched(Source::Engine, limits)),
             Metering::Guest {
                 meter,
-                keys,
+                prices,
                 arbiter,
                 ..
-            } => (meter, *keys, arbiter),
+            } => (meter, *prices, arbiter),
         };
         if limits.refuelled().is_some() && !arbiter.can_pause() {
             return Err(GaugeError::NotResumable);
@@ -147,7 +147,7 @@ impl Gauge {
             source: Source::Guest(page),
             limits,
             watch: Some(watch),
-            _walk: walk.map(|walk| walk.attach(page, keys)),
+            _state: state.map(|state| state.attach(page, prices)),
         })
     }
 
@@ -219,7 +219,7 @@ fn used(page: &Page) -> FuelUsed {
     FuelUsed {
         wasm: page.counter().saturating_sub(size).saturating_sub(host),
         size,
-        host: host.saturating_add(page.walked()),
+        host: host.saturating_add(page.state()),
         total: Fuel(page.used()),
         limit: None,
     }

@@ -29,7 +29,7 @@ pub(super) const HOST_HALF: u64 = 32_768;
 /// if and only if counter and headroom together exceed [`FUEL_MAX`].
 pub const HEADROOM_OFFSET: u64 = HOST_HALF;
 /// Byte offset of what host functions charged by themselves, an `i64`.
-pub const WALKED_OFFSET: u64 = HOST_HALF + 8;
+pub const STATE_OFFSET: u64 = HOST_HALF + 8;
 /// Byte offset of the limit that the guest is told, less 2^64 - 1, an `i64`: so that a fresh meter
 /// tells that there is none.
 pub const TOLD_OFFSET: u64 = HOST_HALF + 16;

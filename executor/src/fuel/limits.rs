@@ -15,7 +15,7 @@ use std::{
 use blake2b_simd::Params;
 use sp_core::H256;
 
-use super::{Fuel, Instrumentation, Schedule};
+use super::{Fuel, Instrumentation, Schedule, StateCost};
 
 /// The limits of one call. Default: none.
 #[derive(Debug, Clone, Default)]
@@ -199,7 +199,7 @@ impl ConsensusFuel {
             ));
         }
         // Ending a block pays for the root of all keys that its extrinsics changed.
-        let needed = u128::from(self.block.0) * u128::from(schedule.keys().rooted)
+        let needed = u128::from(self.block.0) * u128::from(schedule.state().of(StateCost::Rooted))
             / u128::from(schedule.write().max(1));
         if u128::from(self.finalize.0) < needed {
             return Err(format!(

@@ -45,7 +45,7 @@ pub struct FuelUsed {
     pub wasm: u64,
     /// For the bytes, elements and pages of bulk operations and growth.
     pub size: u64,
-    /// For host functions: calling them, the bytes passed, the keys walked.
+    /// For host functions: calling them, the bytes passed, what they do with the state.
     pub host: u64,
     /// All of it.
     pub total: Fuel,

@@ -6,7 +6,7 @@
 //! | file | |
 //! |---|---|
 //! | `meter` | who counts, and in which unit |
-//! | `schedule`, `host_prices` | prices, as data |
+//! | `schedule`, `host_prices`, `state_prices` | prices, as data |
 //! | `limits` | whose limit a call is under |
 //! | `layout` | the words of the meter |
 //! | `shape` | what of a module matters here |
@@ -16,7 +16,7 @@
 //! | `page` | the meter's page: its words, its protection, the fault |
 //! | `handover`, `sync` | who may touch a page, and when |
 //! | `arbiter` | the thread that looks at running guests |
-//! | `walk` | charging for keys while a host function runs |
+//! | `state_meter` | charging for the state while a host function runs |
 //! | `gauge` | one call: its limits set, its count read, the verdict given |
 
 mod arbiter;
@@ -39,8 +39,9 @@ mod placement;
 mod schedule;
 mod shape;
 mod shim;
+mod state_meter;
+mod state_prices;
 mod sync;
-mod walk;
 
 pub use arbiter::ARBITER_PERIOD_DEFAULT;
 pub(crate) use arbiter::Arbiter;
@@ -51,12 +52,13 @@ pub use instrument::{
 };
 pub use layout::{
     COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_OFFSET,
-    METER_EXPORT, SIZE_OFFSET, START_EXPORT, TOLD_OFFSET, WALKED_OFFSET,
+    METER_EXPORT, SIZE_OFFSET, START_EXPORT, STATE_OFFSET, TOLD_OFFSET,
 };
 pub use limits::{
     CallLimits, CancelToken, ConsensusFuel, DEPTH_BYTES_DEFAULT, LocalLimit, OnOverrun, Refuel,
     RefuelCallback,
 };
 pub use meter::{Fuel, FuelUsed, Meter};
-pub use schedule::{KeyPrices, SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};
-pub use walk::Walk;
+pub use schedule::{SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};
+pub use state_meter::StateMeter;
+pub use state_prices::{StateCost, StatePrices};

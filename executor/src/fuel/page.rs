@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use wasmtime::{AsContext, Memory, Store, unix::StoreExt};
 
-use super::layout::{COUNTER_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_HALF, WALKED_OFFSET};
+use super::layout::{COUNTER_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_HALF, STATE_OFFSET};
 
 /// The beginning of a meter.
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +47,13 @@ impl Page {
     }
 
     /// What host functions charged by themselves.
-    pub(super) fn walked(&self) -> u64 {
-        self.read(WALKED_OFFSET)
+    pub(super) fn state(&self) -> u64 {
+        self.read(STATE_OFFSET)
     }
 
     /// Everything that was charged.
     pub(super) fn used(&self) -> u64 {
-        self.counter().saturating_add(self.walked())
+        self.counter().saturating_add(self.state())
     }
 
     /// The word at `offset`.
@@ -81,7 +81,7 @@ impl Page {
 
     /// Charges on behalf of a host function. Whether that is within the limit.
     fn charge(&self, fuel: u64) -> bool {
-        self.word(WALKED_OFFSET).fetch_add(fuel, Ordering::Relaxed);
+        self.word(STATE_OFFSET).fetch_add(fuel, Ordering::Relaxed);
         let headroom = self
             .word(HEADROOM_OFFSET)
             .fetch_add(fuel, Ordering::Relaxed);

@@ -15,10 +15,11 @@ use wasmparser::Operator;
 use super::{
     body::FRAME_CONSTANTS,
     host_prices::{self, HostPrice},
+    state_prices::{StateCost, StatePrices},
 };
 
 /// Number of the format of [`Schedule`]; part of its hash.
-pub const SCHEDULE_VERSION: u32 = 2;
+pub const SCHEDULE_VERSION: u32 = 3;
 
 macro_rules! define_operators {
     ($(@$proposal:ident $operator:ident $({ $($argument:ident: $type:ty),* })? => $visit:ident ($($arity:tt)*))*) => {
@@ -104,15 +105,6 @@ struct SizePrices {
     page: u16,
 }
 
-/// The prices of walking keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyPrices {
-    /// Each key of the state that a host function steps over, be it to remove it.
-    pub walked: u32,
-    /// Each changed key that a root is calculated from.
-    pub rooted: u32,
-}
-
 /// The price of everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -121,7 +113,7 @@ pub struct Schedule {
     /// Fuel for each operator, by its number.
     operators: Vec<u16>,
     sizes: SizePrices,
-    keys: KeyPrices,
+    state: StatePrices,
     /// Prices of host functions that depart from the default ones.
     host: BTreeMap<String, HostPrice>,
 }
@@ -162,10 +154,7 @@ impl Default for Schedule {
                 element: 250,
                 page: 40_000,
             },
-            keys: KeyPrices {
-                walked: 10_000,
-                rooted: 20_000,
-            },
+            state: StatePrices::default(),
             host: BTreeMap::new(),
         }
     }
@@ -211,15 +200,24 @@ impl Schedule {
         set.unwrap_or_else(|| host_prices::of(name))
     }
 
-    /// The least that changing a key costs.
+    /// The least that changing a key costs, be it one of many that are removed together, or that of a
+    /// child trie.
     pub fn write(&self) -> u32 {
         let writers = host_prices::WRITERS.iter();
-        writers.map(|name| self.host(name).base).min().unwrap_or(0)
+        let removed = [StateCost::Walked, StateCost::Removed].map(|cost| self.state.of(cost));
+        let together = [
+            removed
+                .iter()
+                .fold(0_u32, |sum, cost| sum.saturating_add(*cost)),
+            self.state.of(StateCost::Child),
+        ];
+        let writers = writers.map(|name| self.host(name).base);
+        writers.chain(together).min().unwrap_or(0)
     }
 
-    /// What walking keys costs.
-    pub fn keys(&self) -> KeyPrices {
-        self.keys
+    /// What the work of host functions on the state costs.
+    pub fn state(&self) -> StatePrices {
+        self.state
     }
 
     /// Every price with its name. Host functions are named as they were set; what all others cost by
@@ -237,9 +235,9 @@ impl Schedule {
             ("size 64 bytes".to_owned(), u32::from(bytes)),
             ("size element".to_owned(), u32::from(element)),
             ("size page".to_owned(), u32::from(page)),
-            ("keys walked".to_owned(), self.keys.walked),
-            ("keys rooted".to_owned(), self.keys.rooted),
         ]);
+        let state = StateCost::ALL.map(|cost| (cost.name().to_owned(), self.state.of(cost)));
+        rows.extend(state);
         for (name, price) in &self.host {
             rows.extend([
                 (format!("host {name} call"), price.base),
@@ -280,8 +278,7 @@ impl Schedule {
             ["size", "64", "bytes"] => self.sizes.bytes = small()?,
             ["size", "element"] => self.sizes.element = small()?,
             ["size", "page"] => self.sizes.page = small()?,
-            ["keys", "walked"] => self.keys.walked = fuel,
-            ["keys", "rooted"] => self.keys.rooted = fuel,
+            ["state", _] => *self.state.named(name).ok_or_else(unknown)? = fuel,
             ["host", function, part] => {
                 let mut price = self.host(function);
                 match *part {

@@ -11,7 +11,7 @@ use super::{
     Schedule,
     code::Writing,
     host_prices::{FUEL_LEFT, HostPrice, NUMBER_RESULTS, NUMBERS},
-    layout::{COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, TOLD_OFFSET, WALKED_OFFSET},
+    layout::{COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, STATE_OFFSET, TOLD_OFFSET},
     schedule::UnitPrice,
     shape::Shape,
 };
@@ -147,7 +147,7 @@ impl Shim<'_> {
         self.out.add(&Instruction::I64Sub);
         self.out.add(&Instruction::LocalGet(self.counter));
         self.out.add(&Instruction::I64Sub);
-        self.out.load(WALKED_OFFSET);
+        self.out.load(STATE_OFFSET);
         self.out.add(&Instruction::I64Sub);
         self.out.add(&Instruction::End);
     }

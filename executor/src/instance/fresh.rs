@@ -10,12 +10,12 @@ use wasmtime::{Instance, PoolConcurrencyLimitError, Store, TypedFunc, Val};
 
 use super::{CallError, CallOutcome, Called, TrapKind, call::call_entry_point, trap};
 use crate::{
-    fuel::{CallLimits, CancelToken, Ending, FuelUsed, Gauge, GaugeError, Metering, Walk},
+    fuel::{CallLimits, CancelToken, Ending, FuelUsed, Gauge, GaugeError, Metering, StateMeter},
     runtime::{EntryPoint, ExportLookup, HeapPages, Runtime},
 };
 
 /// Runs `method` with `input` in a new instance of `runtime`, within `limits`, if fuel is counted;
-/// keys are charged for through `walk`. Must be called inside
+/// what host functions do is charged for through `state`. Must be called inside
 /// [`sp_externalities::set_and_run_with_externalities`] for guests that touch storage.
 pub(crate) fn call_fresh(
     runtime: &Runtime,
@@ -23,7 +23,7 @@ pub(crate) fn call_fresh(
     input: &[u8],
     heap: HeapPages,
     limits: &CallLimits,
-    walk: Option<&Walk>,
+    state: Option<&StateMeter>,
     instances_max: u32,
 ) -> Result<Called, CallError> {
     let not_called = |kind, message: String| {
@@ -63,8 +63,8 @@ pub(crate) fn call_fresh(
             });
         }
     };
-    let gauge =
-        Gauge::attach(&mut store, &instance, &runtime.metering, limits, walk).map_err(unmetered)?;
+    let gauge = Gauge::attach(&mut store, &instance, &runtime.metering, limits, state)
+        .map_err(unmetered)?;
     let ended = run(&mut store, &instance, runtime, entry_point, heap, input);
     let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
     let ending = gauge.ending(&store, trapped).map_err(unmetered)?;

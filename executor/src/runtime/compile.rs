@@ -139,7 +139,7 @@ fn metering(engine: &Engine, module: &Module) -> Metering {
         (Some(instrumentation), Some(arbiter), Some(meter)) => Metering::Guest {
             meter,
             start: module.get_export_index(START_EXPORT),
-            keys: instrumentation.schedule.keys(),
+            prices: instrumentation.schedule.state(),
             arbiter: Arc::clone(arbiter),
         },
         _ => Metering::Off,

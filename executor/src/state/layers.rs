@@ -18,10 +18,13 @@ use sp_core::{
     storage::{ChildInfo, StateVersion},
 };
 use sp_externalities::{Extensions, Externalities, TransactionType};
-use sp_state_machine::{Ext, IndexOperation, OverlayedChanges};
+use sp_state_machine::{IndexOperation, OverlayedChanges};
 
-use super::{BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher, walked::Walked};
-use crate::fuel::Walk;
+use super::{
+    BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher,
+    metered_state::MeteredState, metered_storage::MeteredStorage,
+};
+use crate::fuel::StateMeter;
 
 const LOCKSTEP: &str = "layers are opened and closed in pairs";
 
@@ -30,8 +33,8 @@ pub struct BlockLayers<'s, S> {
     state: &'s S,
     overlay: OverlayedChanges<Blake2Hasher>,
     extensions: Extensions,
-    /// Charges guests for the keys they walk.
-    walk: Walk,
+    /// Charges guests for what host functions do with the state.
+    meter: StateMeter,
     /// Whether a root is calculated anew in every call.
     forgets_roots: bool,
     /// Operations of committed layers.
@@ -60,7 +63,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             state,
             overlay: OverlayedChanges::default(),
             extensions,
-            walk: Walk::default(),
+            meter: StateMeter::default(),
             forgets_roots: false,
             index_kept: Vec::new(),
             index_seen: 0,
@@ -73,15 +76,16 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     }
 
     /// Has every call calculate roots anew, from now on. A root remembered from an earlier call costs
-    /// nothing, and whether it is remembered depends on extrinsics that were left out. The reference
-    /// does remember, even where it should not any more, so this is for chains with rules of fuel.
+    /// nothing, and whether it is remembered depends on extrinsics that were left out; so with child
+    /// tries that were looked at and not changed. The reference does remember, even where it should
+    /// not any more, so this is for chains with rules of fuel.
     pub fn forget_roots(&mut self) {
         self.forgets_roots = true;
     }
 
-    /// What the guests that run on these layers are charged through for the keys they walk.
-    pub fn walk(&self) -> Walk {
-        self.walk.clone()
+    /// What the guests that run on these layers are charged through for what host functions do there.
+    pub fn meter(&self) -> StateMeter {
+        self.meter.clone()
     }
 
     /// Runs `guest` with these layers as its storage. Layers it leaves open are rolled back.
@@ -96,12 +100,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             self.forget_root();
         }
         self.overlay.enter_runtime().expect(LOCKSTEP);
-        let walked = Walked {
+        let state = MeteredState {
             state: self.state,
-            walk: self.walk.clone(),
+            meter: self.meter.clone(),
         };
-        let mut ext = Ext::new(&mut self.overlay, &walked, Some(&mut self.extensions));
-        let result = guest(&mut ext);
+        let mut empty = OverlayedChanges::default();
+        let mut storage =
+            MeteredStorage::new(&mut self.overlay, &state, &mut self.extensions, &mut empty);
+        let result = guest(&mut storage);
         self.overlay.exit_runtime().expect(LOCKSTEP);
         self.state.check()?;
         Ok(result)
@@ -192,7 +198,8 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         }
     }
 
-    /// An empty layer rolled back makes the overlay forget the root it calculated.
+    /// An empty layer rolled back makes the overlay forget the root it calculated, and child tries without
+    /// changes.
     fn forget_root(&mut self) {
         self.overlay.start_transaction();
         self.overlay.rollback_transaction().expect(LOCKSTEP);

@@ -7,7 +7,8 @@
 //! | `db` | RocksDB; nothing else does |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
-//! | `walked` | a view whose keys cost the guest that walks them |
+//! | `metered_state` | a state whose keys and values cost the guest that asks for them |
+//! | `metered_storage` | the layers as a guest sees them, charging for keys of the block's own |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `changes` | what a block changed, ready to be compared or committed |
 //! | `memory` | a whole state in memory, for single calls and tests |
@@ -19,9 +20,10 @@ mod delta;
 mod error;
 mod layers;
 mod memory;
+mod metered_state;
+mod metered_storage;
 mod schema;
 mod view;
-mod walked;
 
 pub use changes::{BlockChanges, WriteSet};
 pub use commit::{BlockRecord, PreparedState};

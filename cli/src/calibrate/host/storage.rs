@@ -34,10 +34,10 @@ fn next_number() -> String {
     )
 }
 
-/// Opens a layer, and makes a value of about 16 MiB in it.
+/// Opens a layer, and makes a value of about 16 MiB in it: a little more, so that there is room behind it.
 fn appended() -> String {
     let append = call("storage_append", &(the_key() + &fat(LARGE, LARGE_BYTES)));
-    call("storage_start_transaction", "") + &repeated(256, &append)
+    call("storage_start_transaction", "") + &repeated(260, &append)
 }
 
 /// Opens a layer, and writes [`KEYS`] keys in it.
@@ -131,6 +131,12 @@ fn writing() -> Vec<Row> {
         ),
         Row::doing(
             "storage_commit_transaction",
+            "of 16 layers, one key",
+            &(start.repeat(16) + &set + &commit.repeat(16)),
+        )
+        .after(&start),
+        Row::doing(
+            "storage_commit_transaction",
             "of one key",
             &(start.clone() + &set + &commit),
         )
@@ -159,13 +165,15 @@ fn walking() -> Vec<Row> {
             .after(&(start.clone() + &clear_all))
             .on_keys()
             .each_of(KEYS)
-            .tests(Price::Other("keys walked")),
+            .tests(Price::Other("state walked")),
         Row::new(
             "storage_next_key",
-            "behind 4,096 removed in layers",
+            "behind 4,096 removed in layers, each",
             &prefix,
         )
-        .after(&(changed_keys() + &clear_all)),
+        .after(&(changed_keys() + &clear_all))
+        .each_of(KEYS)
+        .tests(Price::Other("state changed")),
         Row::new("storage_clear_prefix", "of nothing", &prefix).after(&start),
         Row::doing(
             "storage_clear_prefix",
@@ -174,8 +182,23 @@ fn walking() -> Vec<Row> {
         )
         .on_keys()
         .each_of(KEYS)
-        .tests(Price::Other("keys walked")),
-        Row::new("storage_clear_prefix", "4,096 keys of layers", &prefix).after(&changed_keys()),
+        .tests(Price::Other("state walked")),
+        Row::new(
+            "storage_clear_prefix",
+            "4,096 keys of layers, each",
+            &prefix,
+        )
+        .after(&changed_keys())
+        .each_of(KEYS)
+        .tests(Price::Other("state changed")),
+        Row::new(
+            "storage_clear_prefix",
+            "4,096 other keys, each",
+            &fat(VALUE, 8),
+        )
+        .after(&changed_keys())
+        .each_of(KEYS)
+        .tests(Price::Other("state changed")),
         Row::doing("storage_root", "one key changed", &(change.clone() + &root))
             .after(&start)
             .on_keys(),
@@ -188,8 +211,16 @@ fn walking() -> Vec<Row> {
         .after(&changed_keys())
         .on_keys()
         .each_of(KEYS)
-        .tests(Price::Other("keys rooted")),
+        .tests(Price::Other("state rooted")),
     ]
+}
+
+/// Opens a layer, and writes a key in each of 64 child tries.
+fn changed_children() -> String {
+    let name = format!("(i32.store8 (i32.const {CHILD}) (local.get $count))");
+    let pair = fat(CHILD, 5) + &the_key() + &the_value();
+    call("storage_start_transaction", "")
+        + &repeated(64, &(name + &call("default_child_storage_set", &pair)))
 }
 
 fn children() -> Vec<Row> {
@@ -214,6 +245,14 @@ fn children() -> Vec<Row> {
         Row::new("default_child_storage_next_key", "", &child_key).after(&begin),
         Row::new("default_child_storage_clear_prefix", "", &child_key).after(&begin),
         Row::new("default_child_storage_storage_kill", "", &child).after(&begin),
+        Row::doing(
+            "storage_start_transaction",
+            "and rolled back, 64 child tries, each",
+            &(start.clone() + &call("storage_rollback_transaction", "")),
+        )
+        .after(&changed_children())
+        .each_of(64)
+        .tests(Price::Other("state changed")),
         Row::doing(
             "default_child_storage_root",
             "one key changed",

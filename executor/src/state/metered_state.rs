@@ -1,8 +1,9 @@
-//! A state as host functions see it: every key stepped over is charged to the guest, and a guest that
-//! has no fuel left sees no more keys.
+//! A state that charges: every key stepped over, every changed key a root is calculated from, and values
+//! by their size are charged to the guest, and a guest that has no fuel left sees no more keys.
 //!
 //! Invariant: within the limit, everything is as the state says. Beyond it, answers are void, and the
-//! guest that asked is rolled back. Keys that exist only in the block's own layers are not seen here.
+//! guest that asked is rolled back. Keys of the block's own layers are charged above, in
+//! `metered_storage`.
 
 use sp_core::{
     Blake2Hasher, H256,
@@ -14,22 +15,37 @@ use sp_state_machine::{
 };
 use sp_trie::MerkleValue;
 
-use crate::fuel::Walk;
+use crate::fuel::{StateCost, StateMeter};
 
-/// `state`, with walks charged to `walk`.
+/// `state`, with what is done to it charged to `meter`.
 #[derive(Debug)]
-pub(super) struct Walked<'s, S> {
+pub(super) struct MeteredState<'s, S> {
     pub(super) state: &'s S,
-    pub(super) walk: Walk,
+    pub(super) meter: StateMeter,
 }
 
-impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
+impl<S> MeteredState<'_, S> {
+    /// Charges for stepping over a key. Whether it may be shown.
+    fn step(&self) -> bool {
+        self.meter.charge(StateCost::Walked, 1)
+    }
+
+    /// Charges for a value that was read.
+    fn read<E>(&self, value: Result<Option<StorageValue>, E>) -> Result<Option<StorageValue>, E> {
+        if let Ok(Some(value)) = &value {
+            self.meter.charge_value(value.len());
+        }
+        value
+    }
+}
+
+impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
     type Error = S::Error;
     type TrieBackendStorage = S::TrieBackendStorage;
-    type RawIter = WalkedIter<Self, S::RawIter>;
+    type RawIter = MeteredIter<Self, S::RawIter>;
 
     fn storage(&self, key: &[u8]) -> Result<Option<StorageValue>, S::Error> {
-        self.state.storage(key)
+        self.read(self.state.storage(key))
     }
 
     fn storage_hash(&self, key: &[u8]) -> Result<Option<H256>, S::Error> {
@@ -53,7 +69,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageValue>, S::Error> {
-        self.state.child_storage(child_info, key)
+        self.read(self.state.child_storage(child_info, key))
     }
 
     fn child_storage_hash(
@@ -73,7 +89,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
     }
 
     fn next_storage_key(&self, key: &[u8]) -> Result<Option<StorageKey>, S::Error> {
-        if !self.walk.walk(1) {
+        if !self.step() {
             return Ok(None);
         }
         self.state.next_storage_key(key)
@@ -84,7 +100,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageKey>, S::Error> {
-        if !self.walk.walk(1) {
+        if !self.step() {
             return Ok(None);
         }
         self.state.next_child_storage_key(child_info, key)
@@ -96,7 +112,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
         let delta: Vec<_> = delta.collect();
-        if !self.walk.root(delta.len() as u64) {
+        if !self.meter.charge(StateCost::Rooted, delta.len()) {
             return Default::default();
         }
         self.state.storage_root(delta.into_iter(), state_version)
@@ -109,7 +125,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
         let delta: Vec<_> = delta.collect();
-        if !self.walk.root(delta.len() as u64) {
+        if !self.meter.charge(StateCost::Rooted, delta.len()) {
             return Default::default();
         }
         self.state
@@ -117,7 +133,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<Self::RawIter, S::Error> {
-        Ok(WalkedIter {
+        Ok(MeteredIter {
             iter: self.state.raw_iter(args)?,
             stopped: false,
             backend: std::marker::PhantomData,
@@ -134,20 +150,20 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for Walked<'_, S> {
 }
 
 /// An iterator that charges for each step.
-pub(super) struct WalkedIter<B, I> {
+pub(super) struct MeteredIter<B, I> {
     iter: I,
     stopped: bool,
     backend: std::marker::PhantomData<fn() -> B>,
 }
 
 impl<'s, S: Backend<Blake2Hasher>> StorageIterator<Blake2Hasher>
-    for WalkedIter<Walked<'s, S>, S::RawIter>
+    for MeteredIter<MeteredState<'s, S>, S::RawIter>
 {
-    type Backend = Walked<'s, S>;
+    type Backend = MeteredState<'s, S>;
     type Error = S::Error;
 
-    fn next_key(&mut self, backend: &Walked<'s, S>) -> Option<Result<StorageKey, S::Error>> {
-        self.stopped = !backend.walk.walk(1);
+    fn next_key(&mut self, backend: &MeteredState<'s, S>) -> Option<Result<StorageKey, S::Error>> {
+        self.stopped = !backend.step();
         if self.stopped {
             return None;
         }
@@ -156,9 +172,9 @@ impl<'s, S: Backend<Blake2Hasher>> StorageIterator<Blake2Hasher>
 
     fn next_pair(
         &mut self,
-        backend: &Walked<'s, S>,
+        backend: &MeteredState<'s, S>,
     ) -> Option<Result<(StorageKey, StorageValue), S::Error>> {
-        self.stopped = !backend.walk.walk(1);
+        self.stopped = !backend.step();
         if self.stopped {
             return None;
         }
