@@ -68,7 +68,7 @@ impl<H: HostFunctions> RuntimeCalls<H> {
         let called = layers.run(|ext| {
             let (runtime, heap) = (&self.runtime, self.heap);
             self.executor
-                .call_stateing(runtime, ext, (method, input), heap, limits, Some(&state))
+                .call_charged(runtime, ext, (method, input), heap, limits, Some(&state))
         })?;
         if let Some(fault) = lock(&self.nested_fault).take() {
             return Err(fault);

@@ -188,8 +188,8 @@ impl<H: HostFunctions> WasmExecutor<H> {
         Ok(called.outcome)
     }
 
-    /// As [`Self::call`], within `limits`, if fuel is counted. What host functions do in `ext`
-    /// are not charged for; those of a block or of [`crate::call_on_state_limited`] are.
+    /// As [`Self::call`], within `limits`, if fuel is counted. What host functions do with `ext`
+    /// is not charged for; that of a block or of [`crate::call_on_state_limited`] is.
     ///
     /// # Errors
     /// [`CallError`] when the call has no outcome.
@@ -202,11 +202,11 @@ impl<H: HostFunctions> WasmExecutor<H> {
         heap: HeapPages,
         limits: &CallLimits,
     ) -> Result<Called, CallError> {
-        self.call_stateing(runtime, ext, (method, input), heap, limits, None)
+        self.call_charged(runtime, ext, (method, input), heap, limits, None)
     }
 
     /// As [`Self::call_limited`]; what host functions do is charged for through `state`.
-    pub(crate) fn call_stateing(
+    pub(crate) fn call_charged(
         &self,
         runtime: &Runtime,
         ext: &mut dyn Externalities,
