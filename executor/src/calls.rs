@@ -12,7 +12,7 @@ use sp_externalities::{Extensions, Externalities};
 use crate::{
     block::{ExecutionError, load_runtime},
     fuel::CallLimits,
-    instance::Called,
+    instance::{Called, InstanceMode},
     runtime::{CallContext, HeapPages, Runtime},
     state::{BlockLayers, BlockState},
     wasm_executor::{VersionError, WasmExecutor},
@@ -23,6 +23,7 @@ pub(crate) struct RuntimeCalls<H> {
     executor: WasmExecutor<H>,
     runtime: Arc<Runtime>,
     heap: HeapPages,
+    mode: InstanceMode,
     nested_fault: NestedFault,
 }
 
@@ -48,6 +49,7 @@ impl<H: HostFunctions> RuntimeCalls<H> {
             executor: executor.clone(),
             runtime,
             heap,
+            mode: executor.config().instances(context),
             nested_fault,
         })
     }
@@ -66,9 +68,15 @@ impl<H: HostFunctions> RuntimeCalls<H> {
     ) -> Result<Called, ExecutionError> {
         let state = layers.meter();
         let called = layers.run(|ext| {
-            let (runtime, heap) = (&self.runtime, self.heap);
-            self.executor
-                .call_charged(runtime, ext, (method, input), heap, limits, Some(&state))
+            let form = (self.mode, self.heap);
+            self.executor.call_charged(
+                &self.runtime,
+                ext,
+                (method, input),
+                form,
+                limits,
+                Some(&state),
+            )
         })?;
         if let Some(fault) = lock(&self.nested_fault).take() {
             return Err(fault);

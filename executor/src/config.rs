@@ -1,15 +1,20 @@
 //! Every knob of the executor, with unit, default and what it changes. Parsed once; the executor
 //! built from it never changes its mind.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::fuel::{
     ARBITER_PERIOD_DEFAULT, Check, ConsensusFuel, Fuel, Instrumentation, Meter, Schedule,
 };
+use crate::instance::InstanceMode;
+use crate::memory::MemoryStrategy;
 use crate::runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages};
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
 pub const WASM_STACK_BYTES_DEFAULT: usize = 1 << 20;
+
+/// Memory kept of each instance for its next call, by default: 4 MiB.
+pub const HOT_BYTES_MAX_DEFAULT: usize = 4 << 20;
 
 /// Settings of an executor. Start from [`ExecutorConfig::default`] or
 /// [`ExecutorConfig::compat`] and change single knobs.
@@ -57,7 +62,24 @@ pub struct ExecutorConfig {
     /// Whether a runtime that imports unknown functions is refused. Default: false: it loads, and
     /// calling one of them traps.
     pub refuse_missing_host_functions: bool,
-    /// Instances that may live at the same time. Default: 64. Each reserves 4 GiB of addresses.
+    /// How instances of calls on chain come about. Default: [`InstanceMode::Snapshot`]. Changes no
+    /// result.
+    pub onchain_instances: InstanceMode,
+    /// How instances of calls off chain come about. Default: [`InstanceMode::Snapshot`].
+    pub offchain_instances: InstanceMode,
+    /// Instances that are kept for the next call, for each runtime. Default: 64. There may be more,
+    /// which are dropped after their call. Each reserves 8 GiB of addresses.
+    pub instances_cached_max: u32,
+    /// How memory of instances is put back. Default: what `SLACKWATER_MEMORY` says, else
+    /// [`MemoryStrategy::Auto`].
+    pub memory: MemoryStrategy,
+    /// Memory that is kept of each instance for its next call, in bytes, at most. Default: 4 MiB.
+    pub hot_bytes_max: usize,
+    /// Compare an instance with a new one after every so many resets, and drop one that differs.
+    /// Default: never.
+    pub verify_reset_every: Option<NonZeroU32>,
+    /// Instances made from scratch that have a place in the engine's pool. Default: 64. More are made
+    /// without. Each reserves 4 GiB of addresses.
     pub instances_max: u32,
     /// Compiled runtimes kept. Default: 4, at least 1.
     pub runtimes_max: u32,
@@ -82,6 +104,12 @@ impl Default for ExecutorConfig {
             offchain_heap: HeapPages::default(),
             ignore_onchain_heap_pages: false,
             refuse_missing_host_functions: false,
+            onchain_instances: InstanceMode::default(),
+            offchain_instances: InstanceMode::default(),
+            instances_cached_max: 64,
+            memory: MemoryStrategy::default(),
+            hot_bytes_max: HOT_BYTES_MAX_DEFAULT,
+            verify_reset_every: None,
             instances_max: 64,
             runtimes_max: 4,
             code_bytes_max: CODE_BYTES_MAX,
@@ -172,6 +200,43 @@ impl ExecutorConfig {
         self
     }
 
+    /// Sets [`Self::onchain_instances`] and [`Self::offchain_instances`].
+    #[must_use]
+    pub fn with_instances(mut self, mode: InstanceMode) -> Self {
+        self.onchain_instances = mode;
+        self.offchain_instances = mode;
+        self
+    }
+
+    /// Sets [`Self::instances_cached_max`].
+    #[must_use]
+    pub fn with_instances_cached_max(mut self, instances: u32) -> Self {
+        self.instances_cached_max = instances;
+        self
+    }
+
+    /// Sets [`Self::memory`].
+    #[must_use]
+    pub fn with_memory(mut self, memory: MemoryStrategy) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Sets [`Self::verify_reset_every`].
+    #[must_use]
+    pub fn with_verify_reset_every(mut self, resets: Option<NonZeroU32>) -> Self {
+        self.verify_reset_every = resets;
+        self
+    }
+
+    /// How instances of calls in `context` come about.
+    pub fn instances(&self, context: CallContext) -> InstanceMode {
+        match context {
+            CallContext::Offchain => self.offchain_instances,
+            CallContext::Build | CallContext::Import => self.onchain_instances,
+        }
+    }
+
     /// Sets [`Self::instances_max`].
     #[must_use]
     pub fn with_instances_max(mut self, instances_max: u32) -> Self {
@@ -218,6 +283,12 @@ impl ExecutorConfig {
             arbiter_period: self.arbiter_period,
             wasm_stack_bytes_max: self.wasm_stack_bytes_max,
             instances_max: self.instances_max,
+            snapshots: [self.onchain_instances, self.offchain_instances]
+                .contains(&InstanceMode::Snapshot),
+            instances_cached_max: self.instances_cached_max,
+            memory: self.memory,
+            hot_bytes_max: self.hot_bytes_max,
+            verify_reset_every: self.verify_reset_every,
             parallel_compilation: self.parallel_compilation,
         }
     }

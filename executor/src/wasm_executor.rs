@@ -5,7 +5,7 @@
 
 use std::{
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use codec::Encode;
@@ -19,7 +19,7 @@ use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
     fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, StateMeter},
-    instance::{CallError, CallOutcome, Called, call_fresh},
+    instance::{CallError, CallOutcome, Called, InstanceMode, call_fresh, call_snapshot},
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
         blob_version, code_hash,
@@ -170,6 +170,26 @@ impl<H: HostFunctions> WasmExecutor<H> {
         Ok(runtime)
     }
 
+    /// Changes how many instances are kept for the next call, for each runtime: see
+    /// [`ExecutorConfig::instances_cached_max`]. What waits beyond is dropped.
+    pub fn set_instances_cached_max(&self, instances: u32) {
+        let cached_max = &self.shared.engine.instances_cached_max;
+        cached_max.store(instances, Ordering::Relaxed);
+        let runtimes = self.shared.runtimes.lock();
+        let runtimes = runtimes.unwrap_or_else(PoisonError::into_inner);
+        let places: Vec<_> = runtimes
+            .iter()
+            .map(|(_, place)| Arc::clone(place))
+            .collect();
+        drop(runtimes);
+        for place in places {
+            let runtime = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some((pool, _)) = runtime.as_ref().and_then(|runtime| runtime.pool()) {
+                pool.trim();
+            }
+        }
+    }
+
     /// Calls `method` of `runtime` in a new instance, with `ext` as its storage. What the guest
     /// wrote is in `ext` afterwards, also when it trapped; keeping or dropping it is the caller's.
     ///
@@ -202,7 +222,8 @@ impl<H: HostFunctions> WasmExecutor<H> {
         heap: HeapPages,
         limits: &CallLimits,
     ) -> Result<Called, CallError> {
-        self.call_charged(runtime, ext, (method, input), heap, limits, None)
+        let mode = self.config().onchain_instances;
+        self.call_charged(runtime, ext, (method, input), (mode, heap), limits, None)
     }
 
     /// As [`Self::call_limited`]; what host functions do is charged for through `state`.
@@ -211,14 +232,23 @@ impl<H: HostFunctions> WasmExecutor<H> {
         runtime: &Runtime,
         ext: &mut dyn Externalities,
         (method, input): (&str, &[u8]),
-        heap: HeapPages,
+        (mode, heap): (InstanceMode, HeapPages),
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
-        let instances_max = self.shared.config.instances_max;
+        let pool = runtime.pool().filter(|_| mode == InstanceMode::Snapshot);
         set_and_run_with_externalities(ext, || {
-            call_fresh(runtime, method, input, heap, limits, state, instances_max)
+            if let Some(pool) = pool {
+                return call_snapshot(pool, method, input, heap, limits, state);
+            }
+            match call_fresh(runtime.scratch()?, method, input, heap, limits, state) {
+                // The engine's pool is used up before the guest has begun.
+                Err(CallError::NoFreeInstance) => {
+                    call_fresh(runtime.overflow()?, method, input, heap, limits, state)
+                }
+                called => called,
+            }
         })
     }
 

@@ -76,6 +76,14 @@ impl HostState {
         self.allocator = Some(FreeingBumpHeapAllocator::new(heap_base));
     }
 
+    /// Forgets everything of the last call, and begins another with `limit` and a new allocator.
+    pub fn reset(&mut self, limit: HeapLimit, heap_base: u32) {
+        self.limit = limit;
+        self.allocator = Some(FreeingBumpHeapAllocator::new(heap_base));
+        self.panic_message = None;
+        self.out_of_memory = None;
+    }
+
     /// Current size of the guest memory in bytes, as seen through `store`; 0 before
     /// [`HostState::attach`].
     pub fn memory_bytes(&self, store: impl wasmtime::AsContext<Data = HostState>) -> u64 {

@@ -1,15 +1,15 @@
 //! What depends on this machine is an error of its own and never an answer a guest or a receipt
 //! could hold.
 
-use std::{fs, sync::mpsc, time::Duration};
+use std::fs;
 
 use slackwater_executor::{
-    CallContext, CallError, CallOutcome, Durability, ExecutionError, ExecutorConfig, RuntimeError,
+    CallContext, CallOutcome, Durability, ExecutorConfig, InstanceMode, RuntimeError,
     call_on_state,
     state::{Database, Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::guest::{GUEST_WASM, fixture_chain_path};
-use slackwater_tests::{Executor, executor_with, load_blocks};
+use slackwater_tests::{executor_with, load_blocks};
 use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
 /// A runtime without version sections: only calling it tells its version, one byte of it here.
@@ -28,67 +28,39 @@ fn state() -> MemoryState {
     MemoryState::new(storage, StateVersion::V1)
 }
 
-fn slots(instances_max: u32) -> Executor {
-    executor_with(ExecutorConfig::default().with_instances_max(instances_max))
-}
-
-/// The guest asks for the version of other code, which takes a second instance.
+/// The guest asks for the version of other code, which takes a second instance. There is always one more.
 #[test]
-fn a_nested_call_without_a_free_instance_is_not_answered_to_the_guest() {
+fn a_nested_call_finds_an_instance_whatever_the_pool_holds() {
     let code = wat::parse_str(WITHOUT_SECTIONS).expect("wat");
     let (state, method) = (state(), "test_runtime_version");
-    let call = |slots: &Executor| {
-        let context = CallContext::Import;
-        call_on_state(slots, &state, context, method, &code, Extensions::new())
-    };
-    let called = call(&slots(2)).expect("two instances are enough");
-    assert_eq!(called.outcome, CallOutcome::Returned(vec![1, 4, 4]));
-    let error = call(&slots(1)).expect_err("there is no second instance");
-    assert!(
-        matches!(
-            &error,
-            ExecutionError::Call {
-                source: CallError::NoFreeInstance { .. },
-                ..
-            }
-        ),
-        "{error}",
-    );
+    for mode in [InstanceMode::Snapshot, InstanceMode::Fresh] {
+        for slots in [1, 2] {
+            let config = ExecutorConfig::default()
+                .with_instances(mode)
+                .with_instances_max(slots)
+                .with_instances_cached_max(slots);
+            let executor = executor_with(config);
+            let context = CallContext::Import;
+            let extensions = Extensions::new();
+            let called = call_on_state(&executor, &state, context, method, &code, extensions);
+            let outcome = called.expect("there is an instance").outcome;
+            assert_eq!(outcome, CallOutcome::Returned(vec![1, 4, 4]), "{mode:?}");
+        }
+    }
 }
 
 /// A runtime whose version could not be asked for is not kept with a wrong one.
 #[test]
 fn a_version_that_could_not_be_asked_for_is_not_cached() {
-    let code = wat::parse_str(WITHOUT_SECTIONS).expect("wat");
-    let executor = slots(1);
-    let state = state();
-    let (begun, wait) = mpsc::channel();
-    std::thread::scope(|scope| {
-        // Keeps the only instance busy for a while.
-        scope.spawn(|| {
-            let runtime = executor.runtime(GUEST_WASM).expect("loads");
-            begun.send(()).expect("somebody waits");
-            let burn = 400_000_000u64.to_le_bytes();
-            let context = CallContext::Import;
-            let called = call_on_state(
-                &executor,
-                &state,
-                context,
-                "test_burn",
-                &burn,
-                Extensions::new(),
-            );
-            assert!(
-                called.is_ok(),
-                "{:?} {called:?}",
-                runtime.version().spec_name
-            );
-        });
-        wait.recv().expect("it begins");
-        std::thread::sleep(Duration::from_millis(50));
-        let error = executor.runtime(&code).expect_err("no instance is free");
+    let endless =
+        WITHOUT_SECTIONS.replace("(i64.const 0x100000400)", "(loop (br 0)) (i64.const 0)");
+    let code = wat::parse_str(endless).expect("wat");
+    let executor = executor_with(ExecutorConfig::default());
+    for _ in 0..2 {
+        let error = executor.runtime(&code).expect_err("it never answers");
         assert!(matches!(error, RuntimeError::VersionCall { .. }), "{error}");
-    });
+    }
+    let code = wat::parse_str(WITHOUT_SECTIONS).expect("wat");
     let error = executor.runtime(&code).expect_err("one byte is no version");
     assert!(matches!(error, RuntimeError::Version { .. }), "{error}");
 }
@@ -156,7 +128,8 @@ fn a_fault_in_the_start_function_is_the_guest_s() {
         };
         let state = MemoryState::new(storage, StateVersion::V1);
         let context = CallContext::Build;
-        let called = call_on_state(&slots(4), &state, context, "f", &[], Extensions::new());
+        let executor = executor_with(ExecutorConfig::default());
+        let called = call_on_state(&executor, &state, context, "f", &[], Extensions::new());
         let outcome = called.expect("an outcome").outcome;
         assert!(
             matches!(outcome, CallOutcome::Trapped(_)),

@@ -11,13 +11,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-
-use wasmtime::Store;
 
 use super::{
     CallLimits, Fuel, Meter, Refuel, RefuelCallback,
@@ -28,6 +26,8 @@ use super::{
 
 /// How often the arbiter looks by default.
 pub const ARBITER_PERIOD_DEFAULT: Duration = Duration::from_millis(1);
+/// Runs at a time, each on a thread of its own; the arbiter looks at as many slots as were ever in use.
+const RUNS_MAX: usize = 4_096;
 /// How long the arbiter goes on looking when nothing runs.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -127,10 +127,10 @@ impl Arbiter {
         is_supported()
     }
 
-    /// Starts the thread, with room for so many runs at a time.
-    pub(crate) fn start(meter: Meter, runs: u32, period: Duration) -> std::io::Result<Self> {
+    /// Starts the thread.
+    pub(crate) fn start(meter: Meter, period: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            handover: Handover::new(runs.max(1) as usize),
+            handover: Handover::new(RUNS_MAX),
             period,
             over: AtomicBool::new(false),
         });
@@ -150,14 +150,21 @@ impl Arbiter {
         self.by_page
     }
 
-    /// Has the run in `store`, with its meter at `page`, looked at from now on. `None` if there is no
-    /// room.
-    pub(super) fn watch<T>(
+    /// What a run does whose store to its meter faulted; which run that is stands in `slot`. For signal
+    /// handlers.
+    pub(super) fn fault_handler(&self, slot: Arc<AtomicUsize>) -> impl Fn() -> bool + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.handover.fault(slot.load(Ordering::Relaxed)) == Fault::Resume
+    }
+
+    /// Has the run with its meter at `page` looked at from now on, and says in `slot` which it is.
+    /// `None` if there is no room.
+    pub(super) fn watch(
         &self,
-        store: &mut Store<T>,
         page: Page,
         limits: &CallLimits,
-    ) -> Option<Watch> {
+        slot: &AtomicUsize,
+    ) -> Option<Watch<'_>> {
         let (asked, callback) = limits.refuelled().unzip();
         let run = Run {
             page,
@@ -167,27 +174,23 @@ impl Arbiter {
             callback: callback.cloned(),
             cancel: limits.cancel.clone(),
         };
-        let (slot, wake) = self.shared.handover.begin(run, LAST_SLOT.get())?;
-        LAST_SLOT.set(slot);
+        let (number, wake) = self.shared.handover.begin(run, LAST_SLOT.get())?;
+        LAST_SLOT.set(number);
+        slot.store(number, Ordering::Relaxed);
         if wake && let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
-        let shared = Arc::clone(&self.shared);
-        if self.by_page {
-            let shared = Arc::clone(&shared);
-            page.on_fault(store, move || shared.handover.fault(slot) == Fault::Resume);
-        }
         Some(Watch {
-            shared,
-            slot,
+            shared: &self.shared,
+            slot: number,
             ended: false,
         })
     }
 }
 
 /// A run being looked at.
-pub(super) struct Watch {
-    shared: Arc<Shared>,
+pub(super) struct Watch<'a> {
+    shared: &'a Shared,
     slot: usize,
     ended: bool,
 }
@@ -200,7 +203,7 @@ pub(super) struct Ended {
     pub(super) asked: Fuel,
 }
 
-impl Watch {
+impl Watch<'_> {
     /// Ends the run: its page is its own again. Whoever set a limit that can be extended is asked if
     /// the run is over it and nobody had noticed.
     pub(super) fn end(mut self) -> Ended {
@@ -217,7 +220,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if !self.ended {
             // The guest's thread is unwinding.

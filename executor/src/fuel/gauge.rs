@@ -3,17 +3,18 @@
 //! Invariant: a call is out of fuel if and only if the count at its end exceeds the consensus limit,
 //! however it ended otherwise; then it used the limit, and nothing of how far it got beyond is seen.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
-use wasmtime::{AsContextMut, Extern, Instance, ModuleExport, Store};
+use wasmtime::{Extern, Instance, ModuleExport, Store};
 
 use super::{
     Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, StateMeter, StatePrices,
     arbiter::Watch,
     layout::{
-        DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET, TOLD_OFFSET,
+        COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET,
+        STATE_OFFSET, TOLD_OFFSET,
     },
-    page::Page,
+    page::{Page, on_fault},
     state_meter::Attached,
 };
 
@@ -67,21 +68,27 @@ pub(crate) enum Ending {
     Cancelled,
 }
 
-/// One call's count and limits. Dropping it ends the watch over the call.
-pub(crate) struct Gauge {
-    source: Source,
-    limits: CallLimits,
-    watch: Option<Watch>,
-    _state: Option<Attached>,
-}
-
-enum Source {
+/// Where one instance counts, found once.
+pub(crate) enum Seat {
+    /// Nowhere.
     Off,
+    /// In the engine.
     Engine,
-    Guest(Page),
+    /// In its meter.
+    Guest {
+        page: Page,
+        prices: StatePrices,
+        arbiter: Arc<Arbiter>,
+        /// Which run is watched there.
+        run: Arc<AtomicUsize>,
+    },
 }
 
-impl Gauge {
+/// What a signal handler asks besides about memory at an address that could not be accessed: whether to try
+/// again.
+pub(crate) type MemoryFault = Box<dyn Fn(usize) -> bool + Send + Sync>;
+
+impl Seat {
     /// Before the instance is made: an engine that counts must have something to count down.
     pub(crate) fn prepare<T>(store: &mut Store<T>, metering: &Metering) -> Result<(), GaugeError> {
         match metering {
@@ -90,67 +97,127 @@ impl Gauge {
         }
     }
 
-    /// Finds the meter of a new instance, sets its limits, and has it watched.
-    pub(crate) fn attach<T>(
+    /// Finds the meter of a new instance, and has `store` handle faults there, and those that `memory`
+    /// is asked about.
+    pub(crate) fn find<T>(
         store: &mut Store<T>,
         instance: &Instance,
         metering: &Metering,
-        limits: &CallLimits,
-        state: Option<&StateMeter>,
+        memory: Option<MemoryFault>,
     ) -> Result<Self, GaugeError> {
-        let limits = limits.clone();
-        let unwatched = |source, limits| Self {
-            source,
-            limits,
-            watch: None,
-            _state: None,
+        let Metering::Guest {
+            meter,
+            prices,
+            arbiter,
+            ..
+        } = metering
+        else {
+            if let Some(memory) = memory {
+                on_fault(store, memory);
+            }
+            return Ok(match metering {
+                Metering::Engine => Self::Engine,
+                Metering::Off | Metering::Guest { .. } => Self::Off,
+            });
         };
-        let (meter, prices, arbiter) = match metering {
-            Metering::Off => return Ok(unwatched(Source::Off, limits)),
-            Metering::Engine => return Ok(unwatched(Source::Engine, limits)),
-            Metering::Guest {
-                meter,
-                prices,
-                arbiter,
-                ..
-            } => (meter, *prices, arbiter),
-        };
-        if limits.refuelled().is_some() && !arbiter.can_pause() {
-            return Err(GaugeError::NotResumable);
-        }
         let meter = instance
             .get_module_export(&mut *store, meter)
             .and_then(Extern::into_memory)
             .ok_or_else(|| unusable(&"it is missing"))?;
-        let mut set = |offset: u64, word: u64| {
-            let offset = usize::try_from(offset).unwrap_or_default();
-            meter
-                .write(store.as_context_mut(), offset, &word.to_le_bytes())
-                .map_err(|error| unusable(&error))
-        };
-        if let Some(Fuel(limit)) = limits.fixed() {
-            set(HEADROOM_OFFSET, FUEL_MAX.saturating_sub(limit))?;
-        }
-        if limits.deeper > 0 {
-            // The depth, and the half word behind it, which is zero.
-            let begin = 0_u32.wrapping_sub(limits.deeper);
-            set(DEPTH_OFFSET, begin.into())?;
-        }
-        if let Some(Fuel(limit)) = limits.consensus {
-            set(TOLD_OFFSET, limit.wrapping_add(1))?;
-        }
         let page = Page::of(&*store, meter).ok_or_else(|| unusable(&"it is too small"))?;
-        let watch = arbiter
-            .watch(store, page, &limits)
-            .ok_or(GaugeError::NoRoom)?;
-        Ok(Self {
-            source: Source::Guest(page),
-            limits,
-            watch: Some(watch),
-            _state: state.map(|state| state.attach(page, prices)),
+        let run = Arc::new(AtomicUsize::new(0));
+        let stopped = arbiter.fault_handler(Arc::clone(&run));
+        match memory {
+            Some(memory) => on_fault(store, move |address| {
+                if page.is_guests(address) {
+                    stopped()
+                } else {
+                    memory(address)
+                }
+            }),
+            None => on_fault(store, move |address| page.is_guests(address) && stopped()),
+        }
+        Ok(Self::Guest {
+            page,
+            prices: *prices,
+            arbiter: Arc::clone(arbiter),
+            run,
         })
     }
 
+    /// Puts the meter back, between two runs.
+    pub(crate) fn clear<T>(&self, store: &mut Store<T>) -> Result<(), GaugeError> {
+        match self {
+            Self::Off => Ok(()),
+            Self::Engine => Self::prepare(store, &Metering::Engine),
+            Self::Guest { page, .. } => {
+                // The word of the depth holds whether it was exceeded, too.
+                for offset in [
+                    COUNTER_OFFSET,
+                    SIZE_OFFSET,
+                    HOST_OFFSET,
+                    DEPTH_OFFSET,
+                    HEADROOM_OFFSET,
+                    STATE_OFFSET,
+                    TOLD_OFFSET,
+                ] {
+                    page.set(offset, 0);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets the limits of a call, and has it watched. The meter is as it was at first.
+    pub(crate) fn begin(
+        &self,
+        limits: &CallLimits,
+        state: Option<&StateMeter>,
+    ) -> Result<Gauge<'_>, GaugeError> {
+        let mut gauge = Gauge {
+            seat: self,
+            limits: limits.clone(),
+            watch: None,
+            _state: None,
+        };
+        let Self::Guest {
+            page,
+            prices,
+            arbiter,
+            run,
+        } = self
+        else {
+            return Ok(gauge);
+        };
+        if limits.refuelled().is_some() && !arbiter.can_pause() {
+            return Err(GaugeError::NotResumable);
+        }
+        if let Some(Fuel(limit)) = limits.fixed() {
+            page.set(HEADROOM_OFFSET, FUEL_MAX.saturating_sub(limit));
+        }
+        if limits.deeper > 0 {
+            // The depth, and the half word behind it, which is zero.
+            page.set(DEPTH_OFFSET, 0_u32.wrapping_sub(limits.deeper).into());
+        }
+        if let Some(Fuel(limit)) = limits.consensus {
+            page.set(TOLD_OFFSET, limit.wrapping_add(1));
+        }
+        let watch = arbiter.watch(*page, limits, run);
+        gauge.watch = Some(watch.ok_or(GaugeError::NoRoom)?);
+        gauge._state = state.map(|state| state.attach(*page, *prices));
+        Ok(gauge)
+    }
+}
+
+/// One call's count and limits. Dropping it ends the watch over the call.
+pub(crate) struct Gauge<'s> {
+    seat: &'s Seat,
+    limits: CallLimits,
+    watch: Option<Watch<'s>>,
+    _state: Option<Attached>,
+}
+
+impl Gauge<'_> {
     /// The verdict over a run that trapped or not.
     pub(crate) fn ending<T>(
         mut self,
@@ -158,9 +225,9 @@ impl Gauge {
         trapped: bool,
     ) -> Result<Ending, GaugeError> {
         let watched = self.watch.take().map(Watch::end);
-        let used = match &self.source {
-            Source::Off => return Ok(Ending::Within(None)),
-            Source::Engine => {
+        let used = match self.seat {
+            Seat::Off => return Ok(Ending::Within(None)),
+            Seat::Engine => {
                 let left = store.get_fuel().map_err(|error| unusable(&error))?;
                 let total = FUEL_MAX.saturating_sub(left);
                 FuelUsed {
@@ -169,7 +236,7 @@ impl Gauge {
                     ..FuelUsed::default()
                 }
             }
-            Source::Guest(page) => used(page),
+            Seat::Guest { page, .. } => used(page),
         };
         let fixed = self.limits.fixed();
         if let Some(limit) = fixed.filter(|limit| used.total > *limit) {
@@ -199,7 +266,7 @@ impl Gauge {
             limit: self.limits.consensus,
             ..used
         };
-        if let Source::Guest(page) = &self.source
+        if let Seat::Guest { page, .. } = self.seat
             && trapped
         {
             if page.small(EXHAUSTED_OFFSET) != 0 {

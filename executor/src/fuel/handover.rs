@@ -87,6 +87,8 @@ unsafe impl<R: Send + Sync> Sync for Slot<R> {}
 /// The slots of all runs, and whether the arbiter sleeps.
 pub(super) struct Handover<R> {
     slots: Box<[Slot<R>]>,
+    /// Slots from here on have never been in use.
+    unused: AtomicU32,
     asleep: AtomicBool,
 }
 
@@ -98,6 +100,7 @@ impl<R: Watched> Handover<R> {
         };
         Self {
             slots: (0..slots).map(slot).collect(),
+            unused: AtomicU32::new(0),
             asleep: AtomicBool::new(false),
         }
     }
@@ -114,6 +117,11 @@ impl<R: Watched> Handover<R> {
                     .is_ok()
         };
         let index = (0..count).map(|n| (hint + n) % count).find(free)?;
+        // Before the phase, which whoever looks at the slot has to see.
+        let behind = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        if self.unused.load(Ordering::Relaxed) < behind {
+            self.unused.fetch_max(behind, Ordering::Relaxed);
+        }
         let slot = &self.slots[index];
         slot.run.with_mut(|cell| {
             // SAFETY: this thread claimed the slot.
@@ -219,7 +227,7 @@ impl<R: Watched> Handover<R> {
 
     /// Whether any run has begun and not ended.
     pub(super) fn is_busy(&self) -> bool {
-        let mut slots = self.slots.iter();
+        let mut slots = self.slots.iter().take(self.len());
         slots.any(|slot| slot.phase.load(Ordering::Relaxed) != IDLE)
     }
 
@@ -234,8 +242,8 @@ impl<R: Watched> Handover<R> {
         false
     }
 
-    /// Number of slots.
+    /// Number of slots that have been in use.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.unused.load(Ordering::Relaxed) as usize
     }
 }

@@ -17,7 +17,7 @@
 //! | `handover`, `sync` | who may touch a page, and when |
 //! | `arbiter` | the thread that looks at running guests |
 //! | `state_meter` | charging for the state while a host function runs |
-//! | `gauge` | one call: its limits set, its count read, the verdict given |
+//! | `gauge` | one instance's seat, and one call: its limits set, its count read, the verdict given |
 
 mod arbiter;
 mod body;
@@ -45,7 +45,7 @@ mod sync;
 
 pub use arbiter::ARBITER_PERIOD_DEFAULT;
 pub(crate) use arbiter::Arbiter;
-pub(crate) use gauge::{Ending, Gauge, GaugeError, Metering};
+pub(crate) use gauge::{Ending, GaugeError, MemoryFault, Metering, Seat};
 pub use host_prices::{FUEL_LEFT, HostPrice};
 pub use instrument::{
     Check, FunctionStats, InstrumentError, Instrumentation, Instrumented, instrument,

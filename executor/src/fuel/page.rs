@@ -13,7 +13,7 @@ use super::layout::{COUNTER_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_HALF, STATE_
 
 /// The beginning of a meter.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Page(*mut u8);
+pub(crate) struct Page(*mut u8);
 
 // SAFETY: all access to what it points to is atomic, or a change of protection by the kernel.
 unsafe impl Send for Page {}
@@ -113,31 +113,35 @@ impl Page {
         failed == 0
     }
 
+    /// Sets the word at `offset`, which the guest does not write now.
+    pub(super) fn set(&self, offset: u64, word: u64) {
+        self.word(offset).store(word, Ordering::Relaxed);
+    }
+
     /// Whether `address` is in the half that the guest writes.
-    fn is_guests(&self, address: usize) -> bool {
+    pub(super) fn is_guests(&self, address: usize) -> bool {
         let half = usize::try_from(HOST_HALF).unwrap_or_default();
         address.wrapping_sub(self.0.addr()) < half
     }
+}
 
-    /// Asks `decide` whenever a store to the guest's half of this page faults in `store`: whether
-    /// the store is to be tried again.
-    pub(super) fn on_fault<T>(
-        self,
-        store: &mut Store<T>,
-        decide: impl Fn() -> bool + Send + Sync + 'static,
-    ) {
-        let handler = move |_signal, information: *const libc::siginfo_t, _context| {
-            // SAFETY: the engine passes on what the kernel handed it.
-            let information = unsafe { &*information };
-            // SAFETY: signals that say where memory was accessed are all the engine handles, but for
-            // illegal instructions, for which the kernel says where they stand.
-            let address = unsafe { information.si_addr() }.addr();
-            self.is_guests(address) && decide()
-        };
-        // SAFETY: the handler compares and loads atomically, and at most yields or sleeps: it neither
-        // allocates nor locks.
-        unsafe { store.set_signal_handler(handler) };
-    }
+/// Asks `decide` whenever memory at an address could not be accessed while `store` runs: whether that is to
+/// be tried again. `decide` runs in a signal handler: it may neither allocate nor lock.
+pub(super) fn on_fault<T>(
+    store: &mut Store<T>,
+    decide: impl Fn(usize) -> bool + Send + Sync + 'static,
+) {
+    let handler = move |_signal, information: *const libc::siginfo_t, _context| {
+        // SAFETY: the engine passes on what the kernel handed it.
+        let information = unsafe { &*information };
+        // SAFETY: signals that say where memory was accessed are all the engine handles, but for
+        // illegal instructions, for which the kernel says where they stand.
+        let address = unsafe { information.si_addr() }.addr();
+        decide(address)
+    };
+    // SAFETY: both that decide, the hand-over and the area, load and store atomically, change
+    // protections by a system call, and at most yield or sleep: they neither allocate nor lock.
+    unsafe { store.set_signal_handler(handler) };
 }
 
 /// Whether pages of this host are small enough to protect one half of a meter.

@@ -1,4 +1,5 @@
-//! One call into an instance: input in, entry point, output out.
+//! One call into an instance, however that came about: admission, input in, entry point, output out,
+//! verdict.
 //!
 //! ABI: the input is allocated on the guest's heap by the same allocator the guest uses (also when
 //! it is empty), the entry point gets pointer and length, and returns pointer (low 32 bits) and
@@ -12,7 +13,10 @@ use thiserror::Error;
 use wasmtime::{Store, TypedFunc};
 
 use super::{Trap, TrapKind, trap};
-use crate::fuel::{Fuel, FuelUsed};
+use crate::{
+    fuel::{CallLimits, CancelToken, Ending, Fuel, FuelUsed, GaugeError},
+    runtime::{EntryPoint, ExportLookup, Form},
+};
 
 /// How a guest call ended, as every machine would see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +40,9 @@ pub struct Called {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// All slots of the pool are in use; raise `instances_max` or call again later.
-    #[error("all {instances_max} instance slots are in use")]
-    NoFreeInstance {
-        /// The configured number of slots.
-        instances_max: u32,
-    },
+    /// The engine's pool is used up, or more calls run than can be watched.
+    #[error("no more calls can run at the same time")]
+    NoFreeInstance,
     /// The instance could not be created.
     #[error("the runtime cannot be instantiated: {reason}")]
     Instantiate {
@@ -83,6 +84,77 @@ pub enum CallError {
 impl CallOutcome {
     pub(crate) fn trapped(kind: TrapKind, message: impl Into<String>) -> Self {
         Self::Trapped(Trap::new(kind, message))
+    }
+}
+
+/// Whether a call can begin.
+pub(super) enum Admitted {
+    /// It enters here.
+    Entry(EntryPoint),
+    /// It has ended already.
+    Ended(Called),
+}
+
+/// Finds the entry point, before an instance is made or taken.
+pub(super) fn admit(form: &Form, method: &str, limits: &CallLimits) -> Result<Admitted, CallError> {
+    let not_called = |kind, message: String| {
+        Ok(Admitted::Ended(Called {
+            outcome: CallOutcome::trapped(kind, message),
+            fuel: None,
+        }))
+    };
+    let entry_point = match form.entry_point(method) {
+        ExportLookup::Found(entry_point) => entry_point,
+        ExportLookup::Missing => {
+            let message = format!("the runtime does not export `{method}`");
+            return not_called(TrapKind::MissingMethod, message);
+        }
+        ExportLookup::NotAnEntryPoint => {
+            let message = format!("`{method}` does not have the signature (i32, i32) -> i64");
+            return not_called(TrapKind::MistypedMethod, message);
+        }
+    };
+    let cancelled = limits
+        .cancel
+        .as_ref()
+        .is_some_and(CancelToken::is_cancelled);
+    if cancelled && form.metering.is_guest() {
+        return Err(CallError::Cancelled);
+    }
+    Ok(Admitted::Entry(entry_point))
+}
+
+/// What the count says goes before how the run ended.
+pub(super) fn verdict(
+    ending: Ending,
+    ended: Result<CallOutcome, CallError>,
+) -> Result<Called, CallError> {
+    let stopped = |kind, message: String, fuel| {
+        let outcome = CallOutcome::trapped(kind, message);
+        Ok(Called { outcome, fuel })
+    };
+    match ending {
+        Ending::Within(fuel) => ended.map(|outcome| Called { outcome, fuel }),
+        Ending::OutOfFuel(limit) => {
+            let message = format!("more than {limit} were used");
+            stopped(TrapKind::OutOfFuel, message, Some(FuelUsed::all_of(limit)))
+        }
+        Ending::StackExhausted(fuel) => {
+            let message = "the guest called deeper than it may".to_owned();
+            stopped(TrapKind::StackExhausted, message, fuel)
+        }
+        Ending::LocalLimit(limit) => Err(CallError::LocalLimit { limit }),
+        Ending::Cancelled => Err(CallError::Cancelled),
+    }
+}
+
+impl From<GaugeError> for CallError {
+    fn from(error: GaugeError) -> Self {
+        match error {
+            GaugeError::Unusable(reason) => Self::Instantiate { reason },
+            GaugeError::NoRoom => Self::NoFreeInstance,
+            GaugeError::NotResumable => Self::NotResumable,
+        }
     }
 }
 

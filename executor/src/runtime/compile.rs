@@ -1,20 +1,32 @@
 //! A compiled runtime, ready to be instantiated any number of times.
 //!
+//! A runtime has up to three forms: one whose instances are put back after a call, one that is made from
+//! scratch in the engine's pool, and one from scratch beyond that. The first is compiled at once if it is
+//! wanted and possible, else the second; the others when they are needed first.
+//!
 //! Invariant: memory, heap base and entry points have been looked up and type-checked once; a call
-//! looks nothing up by name in the instance. Cost: compilation takes seconds for a large runtime.
+//! looks nothing up by name in the instance. Cost: compiling a form takes seconds for a large runtime.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use slackwater_host_functions::{HostFunctions, HostState, register};
 use sp_core::H256;
 use sp_version::RuntimeVersion;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
-use crate::fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument};
+use crate::{
+    fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument},
+    instance::{CallError, InstanceCounts, Pool},
+    memory::{Image, MemoryStrategy},
+};
 
 use super::{
     Engine, RuntimeBlob, RuntimeError,
     own_memory::{MEMORY_EXPORT, own_memory},
+    template::template,
     version,
 };
 
@@ -22,7 +34,11 @@ const HEAP_BASE_EXPORT: &str = "__heap_base";
 
 /// An exported function with the signature of a runtime call: `(pointer, length) -> packed`.
 #[derive(Clone, Copy)]
-pub(crate) struct EntryPoint(pub(crate) ModuleExport);
+pub(crate) struct EntryPoint {
+    pub(crate) export: ModuleExport,
+    /// Counts entry points.
+    pub(crate) number: usize,
+}
 
 /// The result of looking for an entry point.
 pub(crate) enum ExportLookup {
@@ -31,14 +47,109 @@ pub(crate) enum ExportLookup {
     NotAnEntryPoint,
 }
 
-/// Runtime code, compiled and bound to its host functions.
-pub struct Runtime {
+/// A module compiled for one engine and bound to its host functions.
+pub(crate) struct Form {
     pub(crate) instance_pre: InstancePre<HostState>,
     pub(crate) memory: ModuleExport,
     pub(crate) heap_base: ModuleExport,
     pub(crate) memory_pages_initial: u32,
     pub(crate) metering: Metering,
-    entry_points: BTreeMap<String, Option<EntryPoint>>,
+    /// What has to be put back beside memory.
+    pub(crate) globals: Vec<ModuleExport>,
+    entry_points: HashMap<String, Option<EntryPoint>>,
+}
+
+impl Form {
+    /// Compiles `wasm`, which has a memory of its own, for `wasmtime`, an engine of `engine`, and binds
+    /// the functions of `H`; also returns those it has not. `globals` are names of exports.
+    fn new<H: HostFunctions>(
+        engine: &Engine,
+        wasmtime: &wasmtime::Engine,
+        wasm: &[u8],
+        globals: &[String],
+    ) -> Result<(Self, Vec<String>), RuntimeError> {
+        let instrumented = match &engine.instrumentation {
+            Some(instrumentation) => Some(instrument(wasm, instrumentation)?.wasm),
+            None => None,
+        };
+        let wasm = instrumented.as_deref().unwrap_or(wasm);
+        let failed = |error: wasmtime::Error| RuntimeError::Compile {
+            reason: format!("{error:#}"),
+        };
+        let module = Module::new(wasmtime, wasm).map_err(failed)?;
+        let (memory, memory_pages_initial) = find_memory(&module)?;
+        let heap_base = find_heap_base(&module)?;
+        let mut linker = Linker::new(wasmtime);
+        let missing_host_functions = register::<H>(&mut linker, &module)?;
+        let globals = globals
+            .iter()
+            .filter_map(|name| module.get_export_index(name));
+        let form = Self {
+            entry_points: entry_points(&module),
+            globals: globals.collect(),
+            instance_pre: linker.instantiate_pre(&module).map_err(failed)?,
+            memory,
+            heap_base,
+            memory_pages_initial,
+            metering: metering(engine, &module),
+        };
+        Ok((form, missing_host_functions))
+    }
+
+    pub(crate) fn entry_point(&self, method: &str) -> ExportLookup {
+        match self.entry_points.get(method) {
+            Some(Some(entry_point)) => ExportLookup::Found(*entry_point),
+            Some(None) => ExportLookup::NotAnEntryPoint,
+            None => ExportLookup::Missing,
+        }
+    }
+
+    /// How many entry points there are.
+    pub(crate) fn entry_points(&self) -> usize {
+        self.entry_points.values().flatten().count()
+    }
+}
+
+/// A form that is compiled when it is needed first.
+struct Later {
+    compile: Box<dyn Fn() -> Result<Form, RuntimeError> + Send + Sync>,
+    compiled: OnceLock<Result<Form, String>>,
+}
+
+impl Later {
+    fn new<H: HostFunctions>(
+        engine: &Engine,
+        wasmtime: &wasmtime::Engine,
+        wasm: &Arc<[u8]>,
+    ) -> Self {
+        let (engine, wasmtime, wasm) = (engine.clone(), wasmtime.clone(), Arc::clone(wasm));
+        let compile = move || Ok(Form::new::<H>(&engine, &wasmtime, &wasm, &[])?.0);
+        Self {
+            compile: Box::new(compile),
+            compiled: OnceLock::new(),
+        }
+    }
+
+    fn form(&self) -> Result<&Form, CallError> {
+        let compiled = self
+            .compiled
+            .get_or_init(|| (self.compile)().map_err(|error| error.to_string()));
+        compiled.as_ref().map_err(|reason| CallError::Instantiate {
+            reason: reason.clone(),
+        })
+    }
+}
+
+/// Runtime code, compiled and bound to its host functions.
+pub struct Runtime {
+    /// What calls use: of the pool, or from scratch.
+    form: Form,
+    /// Instances that are put back after a call; `None` if this code's cannot be, or are not wanted.
+    pool: Option<Pool>,
+    /// To be made from scratch, where `form` is the pool's.
+    scratch: Later,
+    /// To be made from scratch when the engine's pool is used up.
+    overflow: Later,
     version: RuntimeVersion,
     code_hash: H256,
     missing_host_functions: Vec<String>,
@@ -64,31 +175,39 @@ impl Runtime {
         blob: &RuntimeBlob,
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
-        let mut wasm = own_memory(blob.wasm())?;
-        if let Some(instrumentation) = &engine.instrumentation {
-            wasm = instrument(&wasm, instrumentation)?.wasm;
-        }
-        let module =
-            Module::new(&engine.wasmtime, &wasm).map_err(|error| RuntimeError::Compile {
-                reason: format!("{error:#}"),
-            })?;
-        let (memory, memory_pages_initial) = find_memory(&module)?;
-        let heap_base = find_heap_base(&module)?;
-        let mut linker = Linker::new(&engine.wasmtime);
-        let missing_host_functions = register::<H>(&mut linker, &module)?;
-        let instance_pre =
-            linker
-                .instantiate_pre(&module)
-                .map_err(|error| RuntimeError::Compile {
-                    reason: format!("{error:#}"),
-                })?;
+        let wasm: Arc<[u8]> = own_memory(blob.wasm())?.into();
+        let template = engine.snapshots.then(|| {
+            let starts_itself = engine.instrumentation.is_none();
+            template(&wasm, starts_itself)
+        });
+        let template = match template {
+            Some(Err(why)) => {
+                log::info!(
+                    target: "slackwater::runtime",
+                    "{:?}: instances are made from scratch: {why}",
+                    blob.code_hash()
+                );
+                None
+            }
+            found => found.and_then(Result::ok),
+        };
+        let (form, missing_host_functions) = match &template {
+            Some(made) => Form::new::<H>(engine, &engine.on_demand, &made.wasm, &made.globals)?,
+            None => Form::new::<H>(engine, &engine.wasmtime, &wasm, &[])?,
+        };
+        let pool = template.map(|made| {
+            let bytes =
+                |range: &std::ops::Range<usize>| wasm.get(range.clone()).unwrap_or_default();
+            let segments = made.segments.iter();
+            let mapped = engine.resetter.strategy() != MemoryStrategy::Plain;
+            let image = Image::new(segments.map(|(at, range)| (*at, bytes(range))), mapped);
+            Pool::new(image, engine)
+        });
         let mut runtime = Self {
-            entry_points: entry_points(&module),
-            instance_pre,
-            memory,
-            heap_base,
-            memory_pages_initial,
-            metering: metering(engine, &module),
+            form,
+            pool,
+            scratch: Later::new::<H>(engine, &engine.wasmtime, &wasm),
+            overflow: Later::new::<H>(engine, &engine.on_demand, &wasm),
             version: RuntimeVersion::default(),
             code_hash: blob.code_hash(),
             missing_host_functions,
@@ -118,15 +237,35 @@ impl Runtime {
 
     /// Whether the runtime exports `method` with the signature of a runtime call.
     pub fn has_method(&self, method: &str) -> bool {
-        matches!(self.entry_points.get(method), Some(Some(_)))
+        matches!(self.form.entry_point(method), ExportLookup::Found(_))
     }
 
-    pub(crate) fn entry_point(&self, method: &str) -> ExportLookup {
-        match self.entry_points.get(method) {
-            Some(Some(entry_point)) => ExportLookup::Found(*entry_point),
-            Some(None) => ExportLookup::NotAnEntryPoint,
-            None => ExportLookup::Missing,
+    /// Whether its instances can be put back after a call; those of other code are made from scratch.
+    pub fn is_resettable(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// What has become of its instances that are put back.
+    pub fn instances(&self) -> InstanceCounts {
+        self.pool.as_ref().map(Pool::counts).unwrap_or_default()
+    }
+
+    /// The instances that are put back, and the form they are of.
+    pub(crate) fn pool(&self) -> Option<(&Pool, &Form)> {
+        self.pool.as_ref().map(|pool| (pool, &self.form))
+    }
+
+    /// The form for instances from scratch.
+    pub(crate) fn scratch(&self) -> Result<&Form, CallError> {
+        match self.pool {
+            Some(_) => self.scratch.form(),
+            None => Ok(&self.form),
         }
+    }
+
+    /// The form for instances from scratch beyond what the engine's pool holds.
+    pub(crate) fn overflow(&self) -> Result<&Form, CallError> {
+        self.overflow.form()
     }
 }
 
@@ -176,7 +315,8 @@ fn find_heap_base(module: &Module) -> Result<ModuleExport, RuntimeError> {
 }
 
 /// Every exported function; `None` for one without the signature of a runtime call.
-fn entry_points(module: &Module) -> BTreeMap<String, Option<EntryPoint>> {
+fn entry_points(module: &Module) -> HashMap<String, Option<EntryPoint>> {
+    let mut numbers = 0..;
     module
         .exports()
         .filter_map(|export| {
@@ -188,7 +328,10 @@ fn entry_points(module: &Module) -> BTreeMap<String, Option<EntryPoint>> {
                 && function.results().all(|ty| matches!(ty, ValType::I64))
                 && function.results().len() == 1;
             let entry_point = module.get_export_index(export.name()).filter(|_| callable);
-            Some((export.name().to_owned(), entry_point.map(EntryPoint)))
+            let entry_point = entry_point
+                .zip(numbers.next())
+                .map(|(export, number)| EntryPoint { export, number });
+            Some((export.name().to_owned(), entry_point))
         })
         .collect()
 }

@@ -1,16 +1,25 @@
-//! The wasmtime engine: one per executor, shared by all runtimes it compiles.
+//! The wasmtime engines: two per executor, shared by all runtimes it compiles. One has a pool for instances
+//! made from scratch; the other gives instances memories of ours, which are put back after a call. Code
+//! compiled for one does not run in the other.
 //!
 //! Invariant: every setting that changes what a guest computes follows from [`EngineConfig`], not
 //! from the environment. Memory: the pool reserves 4 GiB of addresses per instance and commits
 //! nothing until an instance touches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use thiserror::Error;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::GuestProfile;
-use crate::fuel::{Arbiter, Instrumentation, Meter};
+use crate::{
+    fuel::{Arbiter, Instrumentation, Meter},
+    memory::{Areas, MemoryStrategy, Resetter},
+};
 
 /// Most bytes a pooled instance may need beside its memory. The largest published runtimes
 /// (14,600 functions) stay below a tenth of it.
@@ -34,6 +43,12 @@ pub(crate) struct EngineConfig {
     pub(crate) arbiter_period: Duration,
     pub(crate) wasm_stack_bytes_max: usize,
     pub(crate) instances_max: u32,
+    /// Whether any instances are put back after a call.
+    pub(crate) snapshots: bool,
+    pub(crate) instances_cached_max: u32,
+    pub(crate) memory: MemoryStrategy,
+    pub(crate) hot_bytes_max: usize,
+    pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) parallel_compilation: bool,
 }
 
@@ -45,10 +60,16 @@ pub struct EngineError {
     pub reason: String,
 }
 
-/// A wasmtime engine with a pool of instances.
+/// A wasmtime engine with a pool of instances, and one whose memories are ours.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// For instances that are put back after a call, and for those beyond the pool.
+    pub(crate) on_demand: wasmtime::Engine,
+    pub(crate) snapshots: bool,
+    pub(crate) resetter: Arc<Resetter>,
+    pub(crate) instances_cached_max: Arc<AtomicU32>,
+    pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) meter: Meter,
     pub(crate) instrumentation: Option<Arc<Instrumentation>>,
     /// Looks at the guests that count.
@@ -57,16 +78,24 @@ pub struct Engine {
 
 impl Engine {
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let wasmtime =
-            wasmtime::Engine::new(&wasmtime_config(config)).map_err(|error| EngineError {
+        let engine = |config: &Config| {
+            wasmtime::Engine::new(config).map_err(|error| EngineError {
                 reason: format!("{error:#}"),
-            })?;
+            })
+        };
+        let wasmtime = engine(&pooling(config))?;
+        let on_demand = engine(&on_demand(config))?;
         let arbiter = match &config.instrumentation {
             Some(_) => Some(Arc::new(arbiter(config)?)),
             None => None,
         };
         Ok(Self {
             wasmtime,
+            on_demand,
+            snapshots: config.snapshots,
+            resetter: Arc::new(Resetter::new(config.memory, config.hot_bytes_max)),
+            instances_cached_max: Arc::new(AtomicU32::new(config.instances_cached_max)),
+            verify_reset_every: config.verify_reset_every,
             meter: config.meter,
             instrumentation: config.instrumentation.clone().map(Arc::new),
             arbiter,
@@ -81,40 +110,59 @@ fn arbiter(config: &EngineConfig) -> Result<Arbiter, EngineError> {
                 .to_owned(),
         });
     }
-    Arbiter::start(config.meter, config.instances_max, config.arbiter_period).map_err(|error| {
-        EngineError {
-            reason: format!("the arbiter's thread: {error}"),
-        }
+    Arbiter::start(config.meter, config.arbiter_period).map_err(|error| EngineError {
+        reason: format!("the arbiter's thread: {error}"),
     })
 }
 
-fn wasmtime_config(settings: &EngineConfig) -> Config {
+fn memories(settings: &EngineConfig) -> u32 {
     // The guest's own, and the meter; a guest was validated to have one before it is instrumented.
-    let memories = if settings.meter.is_guest() { 2 } else { 1 };
+    if settings.meter.is_guest() { 2 } else { 1 }
+}
+
+/// What both engines have in common: all that changes what a guest computes.
+fn wasmtime_config(settings: &EngineConfig) -> Config {
+    let mut config = Config::new();
+    settings.profile.configure(&mut config);
+    config
+        // A store's signal handler is asked only where signals are used.
+        .macos_use_mach_ports(false)
+        .wasm_multi_memory(memories(settings) > 1)
+        .consume_fuel(settings.meter == Meter::Engine)
+        .cranelift_opt_level(OptLevel::SpeedAndSize)
+        .cranelift_nan_canonicalization(settings.canonicalize_nans)
+        .max_wasm_stack(settings.wasm_stack_bytes_max)
+        .parallel_compilation(settings.parallel_compilation);
+    config
+}
+
+fn pooling(settings: &EngineConfig) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.max_unused_warm_slots(WARM_SLOTS_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
         .total_tables(settings.instances_max)
-        .total_memories(settings.instances_max.saturating_mul(memories))
-        .max_memories_per_module(memories)
+        .total_memories(settings.instances_max.saturating_mul(memories(settings)))
+        .max_memories_per_module(memories(settings))
         .total_core_instances(settings.instances_max);
-
-    let mut config = Config::new();
-    settings.profile.configure(&mut config);
+    let mut config = wasmtime_config(settings);
     config
-        // A store's signal handler is asked only where signals are used.
-        .macos_use_mach_ports(false)
-        .wasm_multi_memory(memories > 1)
-        .consume_fuel(settings.meter == Meter::Engine)
-        .cranelift_opt_level(OptLevel::SpeedAndSize)
-        .cranelift_nan_canonicalization(settings.canonicalize_nans)
-        .max_wasm_stack(settings.wasm_stack_bytes_max)
-        .parallel_compilation(settings.parallel_compilation)
         .memory_init_cow(true)
         // Any image is mapped whole; the heap limit of each call bounds the memory.
         .memory_guaranteed_dense_image_size(u64::MAX)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn on_demand(settings: &EngineConfig) -> Config {
+    let mut config = wasmtime_config(settings);
+    config
+        // The engine maps no image over memories that are not its own.
+        .memory_init_cow(false)
+        .memory_reservation(MEMORY_BYTES_MAX as u64)
+        .memory_may_move(false)
+        .with_host_memory(Arc::new(Areas))
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand);
     config
 }

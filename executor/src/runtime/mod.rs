@@ -8,12 +8,13 @@ mod error;
 mod heap;
 mod own_memory;
 mod profile;
+mod template;
 mod version;
 
 pub(crate) use blob::blob_version;
 pub use blob::{CODE_BYTES_MAX, ModuleFacts, RuntimeBlob, code_hash};
 pub use compile::Runtime;
-pub(crate) use compile::{EntryPoint, ExportLookup};
+pub(crate) use compile::{EntryPoint, ExportLookup, Form};
 pub(crate) use engine::EngineConfig;
 pub use engine::{Engine, EngineError};
 pub use error::RuntimeError;

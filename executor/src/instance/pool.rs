@@ -1,0 +1,184 @@
+//! Slots that wait for the next call of one runtime.
+//!
+//! Any number of calls can run: one that finds no slot waiting gets a new one, which is kept afterwards if
+//! there is room. Threads keep to places of their own, so that they do not meet. Invariant: every slot here is
+//! as a new instance. Cost: one lock that hardly anybody else takes, before and after a call.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+use super::{CallError, snapshot::Slot};
+use crate::{
+    memory::{Image, Resetter},
+    runtime::{Engine, Form, HeapPages},
+};
+
+/// What has become of a runtime's instances that are put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InstanceCounts {
+    /// Calls that found one waiting.
+    pub reused: u64,
+    /// Made.
+    pub made: u64,
+    /// Dropped because enough were waiting.
+    pub surplus: u64,
+    /// Dropped because they could not be put back.
+    pub failed: u64,
+    /// Found to differ from a new one after they had been put back, and dropped. Any is an error of this
+    /// executor.
+    pub differing: u64,
+    /// Waiting now.
+    pub waiting: u64,
+}
+
+/// Slots of one place. On cache lines of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Place(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Last in, first out: the last one is still in the cache.
+    slots: Vec<Slot>,
+    counts: InstanceCounts,
+    /// Counts down to the next comparison.
+    until_verified: u32,
+}
+
+/// The slots of one runtime.
+pub(crate) struct Pool {
+    image: Arc<Image>,
+    resetter: Arc<Resetter>,
+    places: Box<[Place]>,
+    cached_max: Arc<AtomicU32>,
+    verify_every: u32,
+}
+
+/// Places, at most.
+const PLACES_MAX: usize = 16;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Counts threads.
+    static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Pool {
+    /// With nothing waiting.
+    pub(crate) fn new(image: Image, engine: &Engine) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let places = (0..cores.min(PLACES_MAX)).map(|_| Place::default());
+        Self {
+            image: Arc::new(image),
+            resetter: Arc::clone(&engine.resetter),
+            places: places.collect(),
+            cached_max: Arc::clone(&engine.instances_cached_max),
+            verify_every: engine.verify_reset_every.map_or(0, std::num::NonZero::get),
+        }
+    }
+
+    fn own_place(&self) -> &Place {
+        let place = THREAD.with(|thread| *thread) % self.places.len();
+        &self.places[place]
+    }
+
+    /// A slot for a call with this heap: one that waits, or a new one.
+    pub(super) fn take(&self, form: &Form, heap: HeapPages) -> Result<Slot, CallError> {
+        let own = self.own_place();
+        let waiting = take_from(own).or_else(|| {
+            let others = self
+                .places
+                .iter()
+                .filter(|place| !std::ptr::eq(*place, own));
+            others.into_iter().find_map(take_from)
+        });
+        if let Some(mut slot) = waiting {
+            if slot.heap() != heap {
+                slot.set_heap(form, heap)?;
+            }
+            return Ok(slot);
+        }
+        let made = Slot::new(form, &self.image, heap);
+        lock(own).counts.made += u64::from(made.is_ok());
+        made
+    }
+
+    /// Puts a slot back, and keeps it if there is room.
+    pub(super) fn give(&self, mut slot: Slot) {
+        let place = self.own_place();
+        if let Err(error) = slot.reset(&self.resetter) {
+            log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
+            lock(place).counts.failed += 1;
+            return;
+        }
+        let mut waiting = lock(place);
+        if self.verify_every > 0 {
+            waiting.until_verified = match waiting.until_verified {
+                0 => self.verify_every - 1,
+                more => more - 1,
+            };
+            if waiting.until_verified == 0 {
+                drop(waiting);
+                let same = slot.is_pristine(&self.resetter);
+                waiting = lock(place);
+                if !same.is_ok_and(|same| same) {
+                    log::error!(
+                        target: "slackwater::instance",
+                        "an instance differs from a new one after it was put back, it is dropped"
+                    );
+                    waiting.counts.differing += 1;
+                    return;
+                }
+            }
+        }
+        let room = self.cached_max.load(Ordering::Relaxed) as usize;
+        if waiting.slots.len() < room.div_ceil(self.places.len()) {
+            waiting.slots.push(slot);
+        } else {
+            waiting.counts.surplus += 1;
+            drop(waiting);
+            drop(slot);
+        }
+    }
+
+    /// Drops what waits beyond what is to be kept now.
+    pub(crate) fn trim(&self) {
+        let room = self.cached_max.load(Ordering::Relaxed) as usize;
+        for place in &self.places {
+            let mut waiting = lock(place);
+            let kept = room.div_ceil(self.places.len()).min(waiting.slots.len());
+            let surplus = waiting.slots.split_off(kept);
+            waiting.counts.surplus += surplus.len() as u64;
+            drop(waiting);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> InstanceCounts {
+        let mut all = InstanceCounts::default();
+        for place in &self.places {
+            let waiting = lock(place);
+            let counts = &waiting.counts;
+            all.reused += counts.reused;
+            all.made += counts.made;
+            all.surplus += counts.surplus;
+            all.failed += counts.failed;
+            all.differing += counts.differing;
+            all.waiting += waiting.slots.len() as u64;
+        }
+        all
+    }
+}
+
+fn take_from(place: &Place) -> Option<Slot> {
+    let mut waiting = lock(place);
+    let slot = waiting.slots.pop()?;
+    waiting.counts.reused += 1;
+    Some(slot)
+}
+
+/// A panic while it is held leaves slots that are as they should be.
+fn lock(place: &Place) -> MutexGuard<'_, Waiting> {
+    place.0.lock().unwrap_or_else(PoisonError::into_inner)
+}

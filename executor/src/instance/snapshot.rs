@@ -1,0 +1,265 @@
+//! The `snapshot` mode: an instance is used for one call after another, and put back to its beginning in
+//! between.
+//!
+//! Invariant: between two calls, a slot is as a new instance would be: contents and size of its memory,
+//! mutable globals, allocator, host state and meter. A slot of which that is not certain is dropped. What
+//! else a module could change, it does not: see `runtime::template`. Cost: that of copying back
+//! the few pages the guest writes to.
+
+use std::sync::Arc;
+
+use slackwater_host_functions::{
+    HeapLimit, HostOutOfMemory, HostState,
+    state::{WASM_PAGE_BYTES, WASM_PAGES_MAX},
+};
+use wasmtime::{Extern, Global, Instance, Memory, Store, TypedFunc, Val};
+
+use super::{
+    CallError, CallOutcome, Called,
+    call::{Admitted, admit, call_entry_point, verdict},
+    exports::{EntryFunction, find_function, find_heap_base, find_memory, find_start},
+    pool::Pool,
+    trap,
+};
+use crate::{
+    fuel::{CallLimits, MemoryFault, Seat, StateMeter},
+    memory::{Area, Image, Resetter, Tracker, collect, is_pristine},
+    runtime::{EntryPoint, Form, HeapPages},
+};
+
+/// Runs `method` with `input` in an instance of `pool`; otherwise as [`super::call_fresh`].
+pub(crate) fn call_snapshot(
+    (pool, form): (&Pool, &Form),
+    method: &str,
+    input: &[u8],
+    heap: HeapPages,
+    limits: &CallLimits,
+    state: Option<&StateMeter>,
+) -> Result<Called, CallError> {
+    let entry_point = match admit(form, method, limits)? {
+        Admitted::Entry(entry_point) => entry_point,
+        Admitted::Ended(called) => return Ok(called),
+    };
+    let mut slot = pool.take(form, heap)?;
+    let called = slot.call(form, entry_point, input, limits, state);
+    let doubtful = matches!(
+        called,
+        Err(CallError::NativeStack | CallError::HostOutOfMemory(_) | CallError::Instantiate { .. })
+    );
+    if !doubtful {
+        pool.give(slot);
+    }
+    called
+}
+
+/// An instance that is put back after each call.
+pub(super) struct Slot {
+    store: Store<HostState>,
+    instance: Instance,
+    memory: Memory,
+    area: Arc<Area>,
+    tracker: Tracker,
+    /// With the values they begin with.
+    globals: Vec<(Global, Val)>,
+    heap_base: u32,
+    heap: HeapPages,
+    /// Bytes of memory a call begins with.
+    length: usize,
+    limit: HeapLimit,
+    seat: Seat,
+    start: Option<TypedFunc<(), ()>>,
+    /// By their numbers.
+    functions: Vec<Option<EntryFunction>>,
+}
+
+impl Slot {
+    /// A new instance.
+    pub(super) fn new(form: &Form, image: &Arc<Image>, heap: HeapPages) -> Result<Self, CallError> {
+        let engine = form.instance_pre.module().engine();
+        let limit = HeapLimit { pages_max: None };
+        let mut store = Store::new(engine, HostState::new(limit));
+        store.limiter(|state| state);
+        Seat::prepare(&mut store, &form.metering)?;
+        let (instance, areas) = collect(|| form.instance_pre.instantiate(&mut store));
+        let instance = instance.map_err(|error| out_of_memory(&error))?;
+        let area = areas.into_iter().next();
+        let area = area.ok_or_else(|| CallError::Instantiate {
+            reason: "its memory is not ours".to_owned(),
+        })?;
+        area.set_image(image)
+            .map_err(|error| out_of_memory(&error))?;
+        let faults = Arc::clone(&area);
+        let faults: MemoryFault = Box::new(move |address| faults.fault(address));
+        let seat = Seat::find(&mut store, &instance, &form.metering, Some(faults))?;
+        let memory = find_memory(&mut store, &instance, form)?;
+        let heap_base = find_heap_base(&mut store, &instance, form)?;
+        let globals = form.globals.iter().filter_map(|export| {
+            let global = instance
+                .get_module_export(&mut store, export)
+                .and_then(Extern::into_global)?;
+            let value = global.get(&mut store);
+            Some((global, value))
+        });
+        let globals = globals.collect();
+        let start = find_start(&mut store, &instance, form)?;
+        store.data_mut().attach(memory, heap_base);
+        let mut slot = Self {
+            length: area.length(),
+            store,
+            instance,
+            memory,
+            area,
+            tracker: Tracker::new(),
+            globals,
+            heap_base,
+            heap,
+            limit,
+            seat,
+            start,
+            functions: vec![None; form.entry_points()],
+        };
+        slot.set_heap(form, heap)?;
+        Ok(slot)
+    }
+
+    pub(super) fn heap(&self) -> HeapPages {
+        self.heap
+    }
+
+    /// Gives a slot that was put back another size.
+    pub(super) fn set_heap(&mut self, form: &Form, heap: HeapPages) -> Result<(), CallError> {
+        let initial = form.memory_pages_initial;
+        let pages = u64::from(initial) + u64::from(heap.extra());
+        if pages > u64::from(WASM_PAGES_MAX) {
+            return Err(CallError::HeapTooLarge {
+                initial,
+                extra: heap.extra(),
+            });
+        }
+        let limit = heap.limit(initial);
+        if limit.pages_max.is_some_and(|limit| limit < initial) {
+            return Err(CallError::Instantiate {
+                reason: format!("memory minimum size of {initial} pages exceeds memory limits"),
+            });
+        }
+        self.limit = limit;
+        self.heap = heap;
+        self.length = usize::try_from(pages).unwrap_or(usize::MAX) * WASM_PAGE_BYTES;
+        self.set_length().map_err(|error| out_of_memory(&error))?;
+        self.store.data_mut().reset(limit, self.heap_base);
+        Ok(())
+    }
+
+    /// Makes the memory as large as a call finds it, in our eyes and in the engine's.
+    fn set_length(&mut self) -> Result<(), wasmtime::Error> {
+        if self.area.length() != self.length {
+            self.area.set_length(self.length)?;
+            // Growing by nothing makes the engine ask how large it is.
+            self.memory.grow(&mut self.store, 0)?;
+        }
+        if self.memory.data_size(&self.store) != self.length {
+            return Err(wasmtime::Error::msg(
+                "the engine sees a memory of another size",
+            ));
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        form: &Form,
+        entry_point: EntryPoint,
+        input: &[u8],
+        limits: &CallLimits,
+        state: Option<&StateMeter>,
+    ) -> Result<Called, CallError> {
+        let function = self.function(form, entry_point)?;
+        let area = &self.area;
+        self.tracker
+            .open(area, &input_range(self.heap_base, input.len(), self.length))
+            .map_err(|error| out_of_memory(&error))?;
+        let gauge = self.seat.begin(limits, state)?;
+        let store = &mut self.store;
+        let started = match &self.start {
+            Some(start) => start.call(&mut *store, ()),
+            None => Ok(()),
+        };
+        let ended = match started {
+            Ok(()) => call_entry_point(store, &function, input),
+            Err(error) => trap::classify(store, &error).map(CallOutcome::Trapped),
+        };
+        let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
+        let ending = gauge.ending(&self.store, trapped)?;
+        if area.is_broken() {
+            return Err(out_of_memory(&"a page could not be made writable"));
+        }
+        verdict(ending, ended)
+    }
+
+    fn function(
+        &mut self,
+        form: &Form,
+        entry_point: EntryPoint,
+    ) -> Result<EntryFunction, CallError> {
+        debug_assert!(entry_point.number < form.entry_points());
+        if let Some(Some(function)) = self.functions.get(entry_point.number) {
+            return Ok(function.clone());
+        }
+        let function = find_function(&mut self.store, &self.instance, entry_point)?;
+        if let Some(place) = self.functions.get_mut(entry_point.number) {
+            *place = Some(function.clone());
+        }
+        Ok(function)
+    }
+
+    /// Puts everything back that the last call may have changed.
+    pub(super) fn reset(&mut self, resetter: &Resetter) -> Result<(), wasmtime::Error> {
+        self.seat.clear(&mut self.store).map_err(CallError::from)?;
+        self.set_length()?;
+        self.tracker.reset(&self.area, resetter)?;
+        for (global, value) in &self.globals {
+            global.set(&mut self.store, *value)?;
+        }
+        self.store.data_mut().reset(self.limit, self.heap_base);
+        Ok(())
+    }
+
+    /// Whether a slot that was put back is as a new one.
+    pub(super) fn is_pristine(&mut self, resetter: &Resetter) -> Result<bool, wasmtime::Error> {
+        let same_size = self.memory.data_size(&self.store) == self.length;
+        let store = &mut self.store;
+        let same_globals = self
+            .globals
+            .iter()
+            .all(|(global, value)| bits(&global.get(&mut *store)) == bits(value));
+        Ok(same_size && same_globals && is_pristine(&self.area, resetter)?)
+    }
+}
+
+/// A number's bits, which also compare where floats are not equal to themselves.
+fn bits(value: &Val) -> Option<u128> {
+    match value {
+        Val::I32(value) => Some(value.cast_unsigned().into()),
+        Val::I64(value) => Some(value.cast_unsigned().into()),
+        Val::F32(bits) => Some((*bits).into()),
+        Val::F64(bits) => Some((*bits).into()),
+        Val::V128(value) => Some(value.as_u128()),
+        _ => None,
+    }
+}
+
+/// Where a call's input is put, with what the allocator writes before it: it is the first on the heap, and
+/// blocks are powers of two.
+fn input_range(heap_base: u32, input_bytes: usize, length: usize) -> std::ops::Range<usize> {
+    const HEADER_BYTES: usize = 8;
+    let start = usize::try_from(heap_base).unwrap_or(usize::MAX);
+    let start = start.next_multiple_of(HEADER_BYTES).min(length);
+    let bytes = input_bytes.next_power_of_two().max(HEADER_BYTES) + HEADER_BYTES;
+    start..start.saturating_add(bytes).min(length)
+}
+
+fn out_of_memory(error: &dyn std::fmt::Display) -> CallError {
+    CallError::HostOutOfMemory(HostOutOfMemory {
+        reason: format!("{error:#}"),
+    })
+}

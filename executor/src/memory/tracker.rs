@@ -1,0 +1,576 @@
+//! Which pages a guest writes to, and the cheapest way to put them back.
+//!
+//! A guest that is *learned* has its pages looked up after each call, in the kernel's list of pages
+//! (6 us), and those that were written are copied back and stay; such pages are *hot*. When no new ones
+//! have come for a few calls, its memory is *sealed*: hot pages are open, a store to any other faults. A
+//! call that meets no fault has written to hot pages only, so they are copied back without asking the
+//! kernel for anything. One that does meet a fault is unsealed by it (5 us), and is learned again. A
+//! guest that writes all over its memory is *wild*: everything is given back to the kernel after each
+//! call, which costs it a fault for each page in the next, as with an instance made from scratch.
+//!
+//! Invariant: after [`Tracker::reset`] every byte is what it was at first. Cost: 0.1 us for each hot
+//! page; hot pages are bounded in number, and when sealed in ranges, since each range costs two mappings.
+
+use std::{io, ops::Range};
+
+use super::{
+    area::{Area, whole_pages},
+    image::Image,
+    sys::{SCANNED_MAX, Scanner, page_bytes},
+};
+
+/// Names the strategy where the configuration does not.
+const STRATEGY_VARIABLE: &str = "SLACKWATER_MEMORY";
+
+/// How memory is put back. All give the same contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MemoryStrategy {
+    /// The cheapest that this machine is found to support.
+    Auto,
+    /// Everything is given back to the kernel after each call. Needs no page to be protected, so it is
+    /// for hosts that cannot handle faults.
+    Discard,
+    /// Everything is mapped and copied anew after each call. Trusts the kernel with nothing but
+    /// mappings.
+    Plain,
+}
+
+/// What the environment variable `SLACKWATER_MEMORY` says, `auto`, `discard` or `plain`; `Auto` if it
+/// says nothing.
+impl Default for MemoryStrategy {
+    fn default() -> Self {
+        let named = std::env::var(STRATEGY_VARIABLE).unwrap_or_default();
+        match named.as_str() {
+            "" | "auto" => Self::Auto,
+            "discard" => Self::Discard,
+            "plain" => Self::Plain,
+            other => {
+                log::warn!(
+                    target: "slackwater::memory",
+                    "{STRATEGY_VARIABLE} is `{other}`: neither `auto` nor `discard` nor `plain`"
+                );
+                Self::Auto
+            }
+        }
+    }
+}
+
+/// Resets in a row without anything new before memory is sealed, at first.
+const PATIENCE_MIN: u32 = 3;
+/// The same, for a guest whose seals break again and again.
+const PATIENCE_MAX: u32 = 64;
+/// Ranges open in a sealed memory.
+const OPEN_RANGES_MAX: usize = 4;
+/// Pages between hot ones that are opened with them.
+const GAP_PAGES_MAX: usize = 16;
+/// Resets without having been written to after which a page is given back.
+const STRIKES_MAX: u8 = 3;
+/// Sealed resets between two looks at what is still written to.
+const RECHECK_CALLS: u32 = 64;
+/// Calls a wild guest is left alone for, at first, and at most.
+const WILD_CALLS: Range<u32> = 8..1_024;
+/// Ranges given back one by one in a reset.
+const DROPS_MAX: usize = 8;
+
+/// What this machine can do, found out once.
+#[derive(Debug)]
+pub(crate) struct Resetter {
+    strategy: MemoryStrategy,
+    scanner: Option<Scanner>,
+    hot_pages_max: usize,
+}
+
+impl Resetter {
+    /// Tries out what `wanted` needs on a memory of its own. At most `hot_bytes_max` of a guest's
+    /// memory are kept for its next call.
+    pub(crate) fn new(wanted: MemoryStrategy, hot_bytes_max: usize) -> Self {
+        let plain = Self {
+            strategy: MemoryStrategy::Plain,
+            scanner: None,
+            hot_pages_max: hot_bytes_max / page_bytes(),
+        };
+        let found = match wanted {
+            MemoryStrategy::Plain => return plain,
+            MemoryStrategy::Discard => discards().map(|()| None),
+            MemoryStrategy::Auto => discards().map(|()| scans_and_seals()),
+        };
+        match found {
+            Err(error) => {
+                log::warn!(
+                    target: "slackwater::memory",
+                    "memory given back does not come back empty, it is copied: {error}"
+                );
+                plain
+            }
+            Ok(None) => Self {
+                strategy: MemoryStrategy::Discard,
+                ..plain
+            },
+            Ok(Some(scanner)) => Self {
+                strategy: MemoryStrategy::Auto,
+                scanner: Some(scanner),
+                ..plain
+            },
+        }
+    }
+
+    /// The strategy in use.
+    pub(crate) fn strategy(&self) -> MemoryStrategy {
+        self.strategy
+    }
+}
+
+/// A memory of sixteen pages with two of an image, and two written to: one of each.
+fn sample() -> io::Result<Area> {
+    let page = page_bytes();
+    let contents = vec![7; 2 * page];
+    let image = Image::new([(0, contents.as_slice())].into_iter(), true);
+    let area = Area::new(16 * page, 16 * page, page)?;
+    area.set_image(&image.into())?;
+    for offset in [page, 3 * page] {
+        if !area.is_writable(offset)? {
+            return Err(io::Error::other("memory that can be written cannot"));
+        }
+    }
+    Ok(area)
+}
+
+fn expect(held: bool, what: &'static str) -> io::Result<()> {
+    held.then_some(()).ok_or_else(|| io::Error::other(what))
+}
+
+fn discards() -> io::Result<()> {
+    let area = sample()?;
+    let page = page_bytes();
+    expect(!area.is_pristine(&(page..2 * page))?, "nothing was written")?;
+    area.discard(0..area.length())?;
+    expect(
+        area.is_pristine(&(page..2 * page))?,
+        "what was written stays",
+    )
+}
+
+/// A scanner, if it finds what was written, and seals hold.
+fn scans_and_seals() -> Option<Scanner> {
+    let scanner = Scanner::open()?;
+    let page = page_bytes();
+    let tried = || {
+        let area = sample()?;
+        let mut found = Vec::new();
+        let complete = area.written(&scanner, &mut found)?;
+        let written = [page..2 * page, 3 * page..4 * page];
+        expect(complete && found == written, "written pages are not found")?;
+        area.seal(std::slice::from_ref(&(3 * page..4 * page)))?;
+        expect(!area.is_writable(5 * page)?, "a seal does not hold")?;
+        expect(area.is_writable(3 * page)?, "what is open is sealed")?;
+        area.unseal()?;
+        expect(area.is_writable(5 * page)?, "a seal does not come off")
+    };
+    match tried() {
+        Ok(()) => Some(scanner),
+        Err(error) => {
+            log::info!(
+                target: "slackwater::memory",
+                "pages are not tracked, memory is given back after each call: {error}"
+            );
+            None
+        }
+    }
+}
+
+/// A page that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hot {
+    /// Its number.
+    page: usize,
+    /// For how many resets it has not been written to.
+    strikes: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Pages are looked up.
+    Learned,
+    /// Only hot pages can be written, for so many calls.
+    Sealed(u32),
+    /// Everything is given back, for so many calls yet.
+    Wild(u32),
+}
+
+/// What is known of one guest memory.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    mode: Mode,
+    /// By page.
+    hot: Vec<Hot>,
+    /// What is open while sealed, in bytes.
+    open: Vec<Range<usize>>,
+    /// Resets in a row that found nothing new.
+    quiet: u32,
+    patience: u32,
+    wild_calls: u32,
+    found: Vec<Range<usize>>,
+    kept: Vec<Hot>,
+}
+
+impl Tracker {
+    /// Of a memory that nothing has run on.
+    pub(crate) fn new() -> Self {
+        Self {
+            mode: Mode::Learned,
+            hot: Vec::new(),
+            open: Vec::new(),
+            quiet: 0,
+            patience: PATIENCE_MIN,
+            wild_calls: WILD_CALLS.start,
+            found: Vec::with_capacity(SCANNED_MAX),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Makes sure that `range` can be written where no fault is handled.
+    pub(crate) fn open(&self, area: &Area, range: &Range<usize>) -> io::Result<()> {
+        area.open(range, &self.open)
+    }
+
+    /// Puts everything back, up to the memory's length.
+    pub(crate) fn reset(&mut self, area: &Area, resetter: &Resetter) -> io::Result<()> {
+        match (resetter.strategy, &resetter.scanner) {
+            (MemoryStrategy::Plain, _) => area.rebuild(),
+            (MemoryStrategy::Auto, Some(scanner)) => {
+                self.reset_tracked(area, scanner, resetter.hot_pages_max)
+            }
+            _ => area.discard(0..area.length()),
+        }
+    }
+
+    fn reset_tracked(
+        &mut self,
+        area: &Area,
+        scanner: &Scanner,
+        hot_pages_max: usize,
+    ) -> io::Result<()> {
+        match self.mode {
+            Mode::Sealed(calls) if area.is_sealed() => {
+                if calls >= RECHECK_CALLS {
+                    return self.recheck(area);
+                }
+                self.mode = Mode::Sealed(calls + 1);
+                for range in &self.open {
+                    area.restore(range.clone())?;
+                }
+                return Ok(());
+            }
+            Mode::Sealed(calls) => {
+                // Something new was written to.
+                if calls < RECHECK_CALLS / 2 {
+                    self.patience = (self.patience * 2).min(PATIENCE_MAX);
+                }
+                self.learn_anew();
+            }
+            Mode::Wild(calls) => {
+                self.mode = match calls {
+                    0 => Mode::Learned,
+                    _ => Mode::Wild(calls - 1),
+                };
+                return area.discard(0..area.length());
+            }
+            Mode::Learned => {}
+        }
+        let complete = area.written(scanner, &mut self.found)?;
+        let pages: usize = self.found.iter().map(ExactSizeIterator::len).sum();
+        if !complete || pages / page_bytes() > hot_pages_max {
+            self.mode = Mode::Wild(self.wild_calls);
+            self.wild_calls = (self.wild_calls * 2).min(WILD_CALLS.end);
+            self.hot.clear();
+            self.quiet = 0;
+            return area.discard(0..area.length());
+        }
+        self.put_back(area)?;
+        if self.quiet >= self.patience && self.plan_seal() {
+            area.seal(&self.open)?;
+            self.mode = Mode::Sealed(0);
+        }
+        Ok(())
+    }
+
+    fn learn_anew(&mut self) {
+        self.mode = Mode::Learned;
+        self.quiet = 0;
+        self.open.clear();
+    }
+
+    /// Copies the pages back that were found and differ, and decides which are kept.
+    fn put_back(&mut self, area: &Area) -> io::Result<()> {
+        let page_bytes = page_bytes();
+        let mut known = self.hot.iter().peekable();
+        let mut dropped: Vec<Range<usize>> = Vec::new();
+        let mut news = false;
+        self.kept.clear();
+        for page in self
+            .found
+            .iter()
+            .flat_map(|range| range.start / page_bytes..range.end / page_bytes)
+        {
+            let range = page * page_bytes..(page + 1) * page_bytes;
+            let written = !area.is_pristine(&range)?;
+            if written {
+                area.restore(range.clone())?;
+            }
+            while known.next_if(|hot| hot.page < page).is_some() {}
+            let strikes = match known.next_if(|hot| hot.page == page) {
+                Some(hot) if !written => hot.strikes + 1,
+                Some(_) => 0,
+                None => {
+                    news = true;
+                    0
+                }
+            };
+            if strikes < STRIKES_MAX {
+                self.kept.push(Hot { page, strikes });
+                continue;
+            }
+            if let Some(last) = dropped.last_mut()
+                && last.end == range.start
+            {
+                last.end = range.end;
+            } else if dropped.len() < DROPS_MAX {
+                dropped.push(range);
+            } else {
+                let strikes = STRIKES_MAX - 1;
+                self.kept.push(Hot { page, strikes });
+            }
+        }
+        std::mem::swap(&mut self.hot, &mut self.kept);
+        self.quiet = if news || !dropped.is_empty() {
+            0
+        } else {
+            self.quiet + 1
+        };
+        dropped
+            .into_iter()
+            .try_for_each(|range| area.discard(range))
+    }
+
+    /// Finds the ranges that hold all hot pages. Whether they are few enough.
+    fn plan_seal(&mut self) -> bool {
+        let page_bytes = page_bytes();
+        self.open.clear();
+        for hot in &self.hot {
+            let range = hot.page * page_bytes..(hot.page + 1) * page_bytes;
+            match self.open.last_mut() {
+                Some(last) if range.start - last.end <= GAP_PAGES_MAX * page_bytes => {
+                    last.end = range.end;
+                }
+                _ => self.open.push(range),
+            }
+        }
+        let few = self.open.len() <= OPEN_RANGES_MAX;
+        if !few {
+            self.open.clear();
+        }
+        few
+    }
+
+    /// After many calls under one seal: whether its pages are still written to.
+    fn recheck(&mut self, area: &Area) -> io::Result<()> {
+        let page_bytes = page_bytes();
+        let (mut pages, mut unused) = (0_usize, 0_usize);
+        for range in &self.open {
+            for start in range.clone().step_by(page_bytes) {
+                let page = start..start + page_bytes;
+                pages += 1;
+                if area.is_pristine(&page)? {
+                    unused += 1;
+                } else {
+                    area.restore(page)?;
+                }
+            }
+        }
+        self.patience = PATIENCE_MIN;
+        self.wild_calls = WILD_CALLS.start;
+        self.mode = Mode::Sealed(0);
+        if unused > pages / 2 && unused > GAP_PAGES_MAX {
+            area.unseal()?;
+            self.learn_anew();
+        }
+        Ok(())
+    }
+}
+
+/// Whether every byte of `area` is what it was at first. `Auto` looks at pages that have memory of their
+/// own, the others at all of them.
+pub(crate) fn is_pristine(area: &Area, resetter: &Resetter) -> io::Result<bool> {
+    let page_bytes = page_bytes();
+    let mut ranges = Vec::new();
+    let found = match &resetter.scanner {
+        Some(scanner) => area.written(scanner, &mut ranges)?,
+        None => false,
+    };
+    if !found {
+        ranges.clear();
+        ranges.push(0..area.length());
+    }
+    for range in ranges {
+        for start in whole_pages(&range).step_by(page_bytes) {
+            if !area.is_pristine(&(start..start + page_bytes))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const PAGES: usize = 2_000;
+
+    struct Bench {
+        area: Area,
+        tracker: Tracker,
+        resetter: Resetter,
+    }
+
+    impl Bench {
+        fn new(strategy: MemoryStrategy) -> Self {
+            let page = page_bytes();
+            let contents: Vec<u8> = (0..=250).cycle().take(5 * page).collect();
+            let image = Image::new([(10 * page, contents.as_slice())].into_iter(), true);
+            let area = Area::new(PAGES * page, 2 * PAGES * page, page).expect("addresses");
+            area.set_image(&Arc::new(image)).expect("an image");
+            Self {
+                area,
+                tracker: Tracker::new(),
+                resetter: Resetter::new(strategy, 512 * page),
+            }
+        }
+
+        /// What a call does that stores to these pages, faults and all.
+        fn store(&self, pages: impl IntoIterator<Item = usize>) {
+            for page in pages {
+                let offset = page * page_bytes() + 77;
+                let range = whole_pages(&(offset..offset + 1));
+                if !self.area.is_writable(offset).expect("a byte") {
+                    assert!(self.area.fault(self.area.base().addr() + offset));
+                }
+                let value = [page.to_le_bytes()[0] | 1; 9];
+                self.area.poke(offset, &value).expect("writable");
+                assert!(!self.area.is_pristine(&range).expect("readable"));
+            }
+        }
+
+        fn reset(&mut self) {
+            self.tracker
+                .reset(&self.area, &self.resetter)
+                .expect("it resets");
+            for page in 0..PAGES {
+                let start = page * page_bytes();
+                let range = start..start + page_bytes();
+                assert!(self.area.is_pristine(&range).expect("readable"), "{page}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_is_put_back_whatever_is_written() {
+        for strategy in [
+            MemoryStrategy::Auto,
+            MemoryStrategy::Discard,
+            MemoryStrategy::Plain,
+        ] {
+            let mut bench = Bench::new(strategy);
+            let mut seed = 7_u64;
+            for call in 0..200_usize {
+                let mut random = || {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (seed >> 33) as usize
+                };
+                // Long calm, then drift, then a storm.
+                let steady = [0, 11, 12, 500, 501];
+                bench.store(steady);
+                match call {
+                    60..100 => bench.store((call..call + 40).map(|page| page + 600)),
+                    100..120 => bench.store((0..300).map(|_| random() % PAGES)),
+                    150 => bench.store([1_999]),
+                    _ => {}
+                }
+                bench.reset();
+            }
+        }
+    }
+
+    /// The machine the tests run on must support what they are about.
+    #[test]
+    fn a_calm_guest_is_sealed_and_a_storm_makes_it_wild() {
+        let mut bench = Bench::new(MemoryStrategy::Auto);
+        assert_eq!(bench.resetter.strategy(), MemoryStrategy::Auto);
+        for _ in 0..10 {
+            bench.store([3, 11, 800]);
+            bench.reset();
+        }
+        assert!(bench.area.is_sealed());
+        bench.store([3, 11, 800]);
+        assert!(bench.area.is_sealed(), "hot pages are open");
+        bench.store([60]);
+        assert!(!bench.area.is_sealed());
+        bench.reset();
+        bench.store((0..300).map(|page| page * 5));
+        bench.reset();
+        assert!(matches!(bench.tracker.mode, Mode::Wild(_)));
+    }
+
+    /// Pages that are not written to any more are given back, so that they cost nothing.
+    #[test]
+    fn a_heavy_call_is_forgotten() {
+        let mut bench = Bench::new(MemoryStrategy::Auto);
+        for _ in 0..10 {
+            bench.store(100..400);
+            bench.reset();
+        }
+        assert!(bench.area.is_sealed());
+        for _ in 0..80 {
+            bench.store([100]);
+            bench.reset();
+        }
+        assert!(bench.area.is_sealed());
+        assert!(bench.tracker.hot.len() < 10, "{}", bench.tracker.hot.len());
+    }
+
+    #[test]
+    fn what_is_beyond_the_length_cannot_be_touched_and_is_zero_again() {
+        let bench = Bench::new(MemoryStrategy::Auto);
+        let page = page_bytes();
+        let behind = PAGES * page;
+        assert!(!bench.area.is_writable(behind).expect("reserved"));
+        assert!(!bench.area.fault(bench.area.base().addr() + behind));
+        assert!(!bench.area.fault(bench.area.base().addr() - 1));
+        bench.area.grow_to(behind + page).expect("it grows");
+        bench.store([PAGES]);
+        bench.area.set_length(behind).expect("it shrinks");
+        assert!(!bench.area.is_writable(behind).expect("reserved"));
+        bench.area.grow_to(behind + page).expect("it grows");
+        assert!(
+            bench
+                .area
+                .is_pristine(&(behind..behind + page))
+                .expect("readable")
+        );
+        assert!(!bench.area.is_broken());
+    }
+
+    #[test]
+    fn a_leak_is_noticed() {
+        for strategy in [MemoryStrategy::Auto, MemoryStrategy::Plain] {
+            let bench = Bench::new(strategy);
+            let pristine = || is_pristine(&bench.area, &bench.resetter).expect("readable");
+            assert!(pristine());
+            bench.store([700]);
+            assert!(!pristine());
+        }
+    }
+}
