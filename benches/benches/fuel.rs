@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use slackwater_executor::{
-    CallLimits, CallOutcome, ExecutorConfig, Fuel, HeapPages, Meter, WasmExecutor,
+    CallLimits, CallOutcome, ExecutorConfig, Fuel, HeapPages, InstanceMode, Meter, WasmExecutor,
     host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::crate_file;
@@ -22,7 +22,9 @@ fn metered(
     meter: Meter,
     name: &str,
 ) {
-    let config = ExecutorConfig::default().with_meter(meter);
+    let config = ExecutorConfig::default()
+        .with_meter(meter)
+        .with_instances(InstanceMode::Fresh);
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(config).expect("the engine");
     let runtime = executor.runtime(code).expect("loads");
     let mut ext = BasicExternalities::default();
