@@ -1,7 +1,7 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long fmt lint deny setup
+.PHONY: help run test test-long bench-reset fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
 
@@ -16,6 +16,9 @@ test: ## Every check of a change: format, dependencies, lints, tests, docs, exam
 
 test-long: ## As test, and the guest is rebuilt from source
 	@scripts/check.sh $(TEST_STEPS) guest
+
+bench-reset: ## What a clean instance costs, next to the Polkadot SDK's executor: target/bench/reset.*
+	@scripts/bench-reset.sh
 
 fmt: ## Format the sources
 	@cargo fmt --all

@@ -13,6 +13,7 @@ pub mod metered;
 pub mod naive;
 pub mod overruns;
 pub mod random_loops;
+pub mod random_reset;
 pub mod random_smith;
 pub mod wast_suite;
 

@@ -18,7 +18,7 @@ const TURNS_MASK: i32 = 1_023;
 const DRIVEN: usize = 6;
 
 /// Random bytes of a number, the same everywhere.
-fn bytes(number: usize) -> Vec<u8> {
+pub(crate) fn bytes(number: usize) -> Vec<u8> {
     let number = u64::try_from(number).expect("64 bits");
     let length = 32 << (number % 6);
     let blocks = (0..length).map(|block: u64| {
@@ -137,7 +137,7 @@ impl Functions {
 }
 
 /// What makes an argument of a type out of the number of turns left.
-fn argument(ty: ValType) -> Vec<Instruction<'static>> {
+pub(crate) fn argument(ty: ValType) -> Vec<Instruction<'static>> {
     let turns = Instruction::LocalGet(0);
     match ty {
         ValType::I32 => vec![turns],

@@ -121,15 +121,23 @@ impl Pool {
             };
             if waiting.until_verified == 0 {
                 drop(waiting);
-                let same = slot.is_pristine(&self.resetter);
+                let difference = slot.difference(&self.resetter);
                 waiting = lock(place);
-                if !same.is_ok_and(|same| same) {
-                    log::error!(
-                        target: "slackwater::instance",
-                        "an instance differs from a new one after it was put back, it is dropped"
-                    );
-                    waiting.counts.differing += 1;
-                    return;
+                match difference {
+                    Ok(None) => {}
+                    Ok(Some(difference)) => {
+                        log::error!(
+                            target: "slackwater::instance",
+                            "an instance differs from a new one after it was put back: {difference}"
+                        );
+                        waiting.counts.differing += 1;
+                        return;
+                    }
+                    Err(error) => {
+                        log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
+                        waiting.counts.failed += 1;
+                        return;
+                    }
                 }
             }
         }

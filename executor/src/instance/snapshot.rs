@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     fuel::{CallLimits, MemoryFault, Seat, StateMeter},
-    memory::{Area, Image, Resetter, Tracker, collect, is_pristine},
+    memory::{Area, Image, Resetter, Tracker, collect, first_difference},
     runtime::{EntryPoint, Form, HeapPages},
 };
 
@@ -145,6 +145,12 @@ impl Slot {
         self.limit = limit;
         self.heap = heap;
         self.length = usize::try_from(pages).unwrap_or(usize::MAX) * WASM_PAGE_BYTES;
+        if self.area.length() != self.length {
+            // A seal knows nothing of what comes or goes.
+            self.tracker
+                .unseal(&self.area)
+                .map_err(|error| out_of_memory(&error))?;
+        }
         self.set_length().map_err(|error| out_of_memory(&error))?;
         self.store.data_mut().reset(limit, self.heap_base);
         Ok(())
@@ -224,15 +230,28 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether a slot that was put back is as a new one.
-    pub(super) fn is_pristine(&mut self, resetter: &Resetter) -> Result<bool, wasmtime::Error> {
-        let same_size = self.memory.data_size(&self.store) == self.length;
-        let store = &mut self.store;
-        let same_globals = self
-            .globals
-            .iter()
-            .all(|(global, value)| bits(&global.get(&mut *store)) == bits(value));
-        Ok(same_size && same_globals && is_pristine(&self.area, resetter)?)
+    /// In what a slot that was put back is not as a new one, if in anything.
+    pub(super) fn difference(
+        &mut self,
+        resetter: &Resetter,
+    ) -> Result<Option<String>, wasmtime::Error> {
+        let bytes = self.memory.data_size(&self.store);
+        if bytes != self.length {
+            let length = self.length;
+            return Ok(Some(format!(
+                "a memory of {bytes} bytes instead of {length}"
+            )));
+        }
+        for (number, (global, value)) in self.globals.iter().enumerate() {
+            let found = global.get(&mut self.store);
+            if bits(&found) != bits(value) {
+                return Ok(Some(format!(
+                    "mutable global {number}: {found:?} instead of {value:?}"
+                )));
+            }
+        }
+        let page = first_difference(&self.area, resetter)?;
+        Ok(page.map(|page| format!("memory at {page:#x}")))
     }
 }
 

@@ -29,4 +29,4 @@ pub(crate) use area::Area;
 pub(crate) use creator::{Areas, collect};
 pub(crate) use image::Image;
 pub use tracker::MemoryStrategy;
-pub(crate) use tracker::{Resetter, Tracker, is_pristine};
+pub(crate) use tracker::{Resetter, Tracker, first_difference};

@@ -295,6 +295,17 @@ impl Tracker {
         Ok(())
     }
 
+    /// Before the length of a memory changes that was put back: what is beyond is not under a seal.
+    pub(crate) fn unseal(&mut self, area: &Area) -> io::Result<()> {
+        if area.is_sealed() {
+            area.unseal()?;
+        }
+        if matches!(self.mode, Mode::Sealed(_)) {
+            self.learn_anew();
+        }
+        Ok(())
+    }
+
     fn learn_anew(&mut self) {
         self.mode = Mode::Learned;
         self.quiet = 0;
@@ -399,9 +410,9 @@ impl Tracker {
     }
 }
 
-/// Whether every byte of `area` is what it was at first. `Auto` looks at pages that have memory of their
-/// own, the others at all of them.
-pub(crate) fn is_pristine(area: &Area, resetter: &Resetter) -> io::Result<bool> {
+/// Where the first page lies that is not what it was at first. `Auto` looks at pages that have memory of
+/// their own, the others at all of them.
+pub(crate) fn first_difference(area: &Area, resetter: &Resetter) -> io::Result<Option<usize>> {
     let page_bytes = page_bytes();
     let mut ranges = Vec::new();
     let found = match &resetter.scanner {
@@ -415,11 +426,11 @@ pub(crate) fn is_pristine(area: &Area, resetter: &Resetter) -> io::Result<bool> 
     for range in ranges {
         for start in whole_pages(&range).step_by(page_bytes) {
             if !area.is_pristine(&(start..start + page_bytes))? {
-                return Ok(false);
+                return Ok(Some(start));
             }
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -567,10 +578,10 @@ mod tests {
     fn a_leak_is_noticed() {
         for strategy in [MemoryStrategy::Auto, MemoryStrategy::Plain] {
             let bench = Bench::new(strategy);
-            let pristine = || is_pristine(&bench.area, &bench.resetter).expect("readable");
-            assert!(pristine());
+            let different = || first_difference(&bench.area, &bench.resetter).expect("readable");
+            assert_eq!(different(), None);
             bench.store([700]);
-            assert!(!pristine());
+            assert_eq!(different(), Some(700 * page_bytes()));
         }
     }
 }

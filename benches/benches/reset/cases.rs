@@ -1,0 +1,126 @@
+//! What is called: a runtime, a method, and an input for each call.
+
+use slackwater_executor::HeapPages;
+use slackwater_runtime_fixtures::{crate_file, guest::GUEST_WASM};
+
+/// Bytes of a page of memory.
+const PAGE: u32 = 4_096;
+
+/// One call, made again and again.
+pub(crate) struct Case {
+    pub(crate) id: String,
+    pub(crate) code: Vec<u8>,
+    pub(crate) method: &'static str,
+    /// From the number of the call.
+    pub(crate) input: Box<dyn Fn(u32) -> Vec<u8> + Sync>,
+    pub(crate) heap: HeapPages,
+    /// Whether all strategies are compared, or the fastest.
+    pub(crate) all_strategies: bool,
+    /// Whether it is called on several threads, too.
+    pub(crate) threads: bool,
+}
+
+impl Case {
+    fn new(id: impl Into<String>, code: &[u8], method: &'static str, input: &[u8]) -> Self {
+        let input = input.to_vec();
+        Self {
+            id: id.into(),
+            code: code.to_vec(),
+            method,
+            input: Box::new(move |_| input.clone()),
+            heap: HeapPages::default(),
+            all_strategies: true,
+            threads: false,
+        }
+    }
+}
+
+/// An address and a number of wasm pages behind it.
+fn pages(start: u32, pages: u32) -> Vec<u8> {
+    [start.to_le_bytes(), pages.to_le_bytes()].concat()
+}
+
+/// All cases; those of Kusama's runtime if cargo has fetched it.
+pub(crate) fn all() -> Vec<Case> {
+    let kusama = crate_file("sc-executor", "0.51.0", "benches/kusama_runtime.wasm");
+    let kusama = kusama.and_then(|path| std::fs::read(path).ok());
+    let mut cases = kusama.map(|code| of_kusama(&code)).unwrap_or_default();
+    cases.extend(of_guest());
+    cases.extend([500, 5_000, 30_000].map(with_functions));
+    cases.extend([1, 1_024, 8_192].map(with_table));
+    cases
+}
+
+fn of_kusama(code: &[u8]) -> Vec<Case> {
+    let case =
+        |name: &str, method, input: &[u8]| Case::new(format!("kusama/{name}"), code, method, input);
+    let dirty = "test_dirty_plenty_memory";
+    vec![
+        Case {
+            threads: true,
+            ..case("call_empty_function", "test_empty_return", &[0])
+        },
+        Case {
+            threads: true,
+            ..case("dirty_1mb_of_memory", dirty, &pages(0, 16))
+        },
+        case("dirty_image_pages", dirty, &pages(0x10_0000, 16)),
+        Case {
+            // 256 pages, of which a tenth is new in each call.
+            input: Box::new(|call| pages(0x80_0000 + call % 1_000 * 26 * PAGE, 16)),
+            ..case("drifting_dirty_set", dirty, &[])
+        },
+        case("Core_version", "Core_version", &[]),
+    ]
+}
+
+fn of_guest() -> Vec<Case> {
+    let case = |name: &str, method, input: &[u8]| {
+        Case::new(format!("guest/{name}"), GUEST_WASM, method, input)
+    };
+    let growth = |pages: u32| {
+        let bytes = pages * 65_536 - 5_000;
+        Case {
+            heap: HeapPages::Dynamic { maximum: None },
+            ..case(
+                &format!("grow_{pages}_pages"),
+                "test_alloc",
+                &bytes.to_le_bytes(),
+            )
+        }
+    };
+    vec![
+        case("call_empty_function", "test_empty_return", &[0]),
+        growth(1),
+        growth(16),
+        growth(256),
+        case("100_host_calls", "test_host_calls", &100_u32.to_le_bytes()),
+    ]
+}
+
+const FRAME: &str = r#"(memory (export "memory") 17)
+    (global (export "__heap_base") i32 (i32.const 65536))
+    (func (export "run") (param i32 i32) (result i64) (i64.const 0))"#;
+
+fn of_text(id: String, items: &str) -> Case {
+    let text = format!("(module {FRAME} {items})");
+    // What it is does not matter if it cannot be made: the call then says so.
+    let code = wat::parse_str(text).unwrap_or_default();
+    Case {
+        all_strategies: false,
+        ..Case::new(id, &code, "run", &[])
+    }
+}
+
+fn with_functions(count: usize) -> Case {
+    let functions: String = (0..count)
+        .map(|number| format!("(func (result i32) (i32.const {number}))\n"))
+        .collect();
+    of_text(format!("functions/{count}"), &functions)
+}
+
+fn with_table(elements: usize) -> Case {
+    let functions = "0 ".repeat(elements);
+    let table = format!("(table {elements} funcref) (elem (i32.const 0) {functions})");
+    of_text(format!("table/{elements}"), &table)
+}

@@ -1,0 +1,281 @@
+//! Random modules as runtimes: entry points that call their functions, and give out everything a later
+//! call could find changed.
+
+use arbitrary::Unstructured;
+use wasm_encoder::{
+    BlockType, CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection,
+    GlobalSection, GlobalType, Instruction, MemArg, RawSection, SectionId, TypeSection,
+    ValType as Encoded,
+    reencode::{Reencode, RoundtripReencoder},
+};
+use wasm_smith::{Config, Module};
+use wasmparser::{FuncType, Parser, Payload, ValType};
+
+use crate::random_smith::{argument, bytes};
+
+/// Iterations and calls a random module makes before it traps.
+const PATIENCE: u32 = 20_000;
+/// Functions of a module that become entry points.
+const ENTRIES: usize = 5;
+/// Where the heap begins.
+const HEAP_BASE: i32 = 1_024;
+/// Rounds an entry point makes are a byte of its input by this mask, and one.
+const ROUNDS_MASK: i32 = 31;
+
+/// A runtime, and the names of its entry points.
+pub struct RandomRuntime {
+    /// The module.
+    pub wasm: Vec<u8>,
+    /// What can be called.
+    pub methods: Vec<String>,
+    /// Whether any function stores to memory, or sets a global.
+    pub writes: bool,
+}
+
+/// The random runtime of this number; every third one may trap.
+pub fn random_runtime(number: usize) -> Option<RandomRuntime> {
+    let bytes = bytes(number);
+    let mut random = Unstructured::new(&bytes);
+    let config = Config {
+        allow_start_export: false,
+        bulk_memory_enabled: false,
+        reference_types_enabled: false,
+        simd_enabled: number.is_multiple_of(4),
+        relaxed_simd_enabled: false,
+        exceptions_enabled: false,
+        gc_enabled: false,
+        memory64_enabled: false,
+        tail_call_enabled: false,
+        threads_enabled: false,
+        custom_page_sizes_enabled: false,
+        wide_arithmetic_enabled: false,
+        extended_const_enabled: false,
+        max_imports: 0,
+        min_memories: 1,
+        max_memories: 1,
+        max_memory32_bytes: 1 << 20,
+        max_table_elements: 1_000,
+        min_funcs: 2,
+        disallow_traps: !number.is_multiple_of(3),
+        canonicalize_nans: false,
+        ..Config::default()
+    };
+    let mut module = Module::new(config, &mut random).ok()?;
+    module.ensure_termination(PATIENCE).ok()?;
+    let found = Found::read(&module.to_bytes());
+    if found.pages == 0 || found.of.is_empty() {
+        return None;
+    }
+    Some(found.runtime(&module.to_bytes()))
+}
+
+/// What has to be known of a module.
+#[derive(Default)]
+struct Found {
+    types: Vec<FuncType>,
+    of: Vec<u32>,
+    /// The types of all globals, and whether they are mutable.
+    globals: Vec<(ValType, bool)>,
+    pages: u64,
+    writes: bool,
+}
+
+impl Found {
+    fn read(wasm: &[u8]) -> Self {
+        let mut found = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload.expect("valid") {
+                Payload::TypeSection(types) => {
+                    let types = types.into_iter_err_on_gc_types();
+                    found.types = types.map(|ty| ty.expect("plain")).collect();
+                }
+                Payload::FunctionSection(of) => {
+                    found.of = of.into_iter().map(|ty| ty.expect("valid")).collect();
+                }
+                Payload::GlobalSection(globals) => {
+                    let globals = globals.into_iter().map(|global| global.expect("valid").ty);
+                    found.globals = globals.map(|ty| (ty.content_type, ty.mutable)).collect();
+                }
+                Payload::MemorySection(memories) => {
+                    let memory = memories.into_iter().next().expect("one").expect("valid");
+                    found.pages = memory.initial;
+                }
+                Payload::CodeSectionEntry(body) => {
+                    let mut operators = body.get_operators_reader().expect("valid").into_iter();
+                    found.writes |= operators.any(|operator| {
+                        let name = format!("{:?}", operator.expect("valid"));
+                        name.contains("Store") || name.starts_with("GlobalSet")
+                    });
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn entries(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.of.len().min(ENTRIES)).expect("few")
+    }
+
+    /// Calls `callee` a few times, stores all globals, and gives out the whole memory.
+    fn entry(&self, callee: u32) -> Function {
+        let ty = &self.types[self.of[callee as usize] as usize];
+        let mut function = Function::new([]);
+        let byte = |align| MemArg {
+            offset: 0,
+            align,
+            memory_index: 0,
+        };
+        for instruction in [
+            Instruction::LocalGet(0),
+            Instruction::I32Load8U(byte(0)),
+            Instruction::I32Const(ROUNDS_MASK),
+            Instruction::I32And,
+            Instruction::LocalSet(0),
+            Instruction::Loop(BlockType::Empty),
+        ] {
+            function.instruction(&instruction);
+        }
+        for parameter in ty.params() {
+            for instruction in argument(*parameter) {
+                function.instruction(&instruction);
+            }
+        }
+        function.instruction(&Instruction::Call(callee));
+        for _ in ty.results() {
+            function.instruction(&Instruction::Drop);
+        }
+        for instruction in [
+            Instruction::LocalGet(0),
+            Instruction::I32Const(1),
+            Instruction::I32Sub,
+            Instruction::LocalTee(0),
+            Instruction::I32Const(0),
+            Instruction::I32GtS,
+            Instruction::BrIf(0),
+            Instruction::End,
+        ] {
+            function.instruction(&instruction);
+        }
+        for (number, (ty, mutable)) in (0_u32..).zip(&self.globals) {
+            let store = match ty {
+                ValType::I32 => Instruction::I32Store(byte(2)),
+                ValType::I64 => Instruction::I64Store(byte(3)),
+                ValType::F32 => Instruction::F32Store(byte(2)),
+                ValType::F64 => Instruction::F64Store(byte(3)),
+                ValType::V128 => Instruction::V128Store(byte(4)),
+                ValType::Ref(_) => continue,
+            };
+            if *mutable {
+                let place = i32::try_from(number).expect("few") * 16;
+                function.instruction(&Instruction::I32Const(place));
+                function.instruction(&Instruction::GlobalGet(number));
+                function.instruction(&store);
+            }
+        }
+        // Bytes in the upper half, zero in the lower.
+        for instruction in [
+            Instruction::MemorySize(0),
+            Instruction::I64ExtendI32U,
+            Instruction::I64Const(48),
+            Instruction::I64Shl,
+            Instruction::End,
+        ] {
+            function.instruction(&instruction);
+        }
+        function
+    }
+
+    fn exports(&self) -> (ExportSection, Vec<String>) {
+        let mut section = ExportSection::new();
+        section.export("memory", ExportKind::Memory, 0);
+        let heap_base = u32::try_from(self.globals.len()).expect("few");
+        section.export("__heap_base", ExportKind::Global, heap_base);
+        let first = u32::try_from(self.of.len()).expect("few");
+        let methods: Vec<_> = self
+            .entries()
+            .map(|entry| format!("entry_{entry}"))
+            .collect();
+        for (function, method) in (first..).zip(&methods) {
+            section.export(method, ExportKind::Func, function);
+        }
+        (section, methods)
+    }
+
+    /// The module with entry points, a heap base, and no other exports.
+    fn runtime(&self, wasm: &[u8]) -> RandomRuntime {
+        let mut module = wasm_encoder::Module::new();
+        let mut code = CodeSection::new();
+        let (exports, methods) = self.exports();
+        let mut globals = GlobalSection::new();
+        let mut pending = (true, true);
+        let mut before =
+            |id: u8, module: &mut wasm_encoder::Module, globals: &mut GlobalSection| {
+                if id == 0 {
+                    return;
+                }
+                if id > SectionId::Global as u8 && std::mem::take(&mut pending.0) {
+                    let ty = GlobalType {
+                        val_type: Encoded::I32,
+                        mutable: false,
+                        shared: false,
+                    };
+                    globals.global(ty, &ConstExpr::i32_const(HEAP_BASE));
+                    module.section(globals);
+                }
+                if id > SectionId::Export as u8 && std::mem::take(&mut pending.1) {
+                    module.section(&exports);
+                }
+            };
+        for payload in Parser::new(0).parse_all(wasm) {
+            let payload = payload.expect("valid");
+            if let Some((id, _)) = payload.as_section() {
+                before(id, &mut module, &mut globals);
+            }
+            match payload {
+                Payload::TypeSection(types) => {
+                    let mut section = TypeSection::new();
+                    let copied = RoundtripReencoder.parse_type_section(&mut section, types);
+                    copied.expect("copies");
+                    let parameters = [Encoded::I32, Encoded::I32];
+                    section.ty().function(parameters, [Encoded::I64]);
+                    module.section(&section);
+                }
+                Payload::FunctionSection(_) => {
+                    let mut section = FunctionSection::new();
+                    let entry = u32::try_from(self.types.len()).expect("few");
+                    let entries = self.entries().map(|_| entry);
+                    for ty in self.of.iter().copied().chain(entries) {
+                        section.function(ty);
+                    }
+                    module.section(&section);
+                }
+                Payload::GlobalSection(section) => {
+                    let copied = RoundtripReencoder.parse_global_section(&mut globals, section);
+                    copied.expect("copies");
+                }
+                Payload::ExportSection(_) | Payload::CodeSectionStart { .. } => {}
+                Payload::CodeSectionEntry(body) => {
+                    code.raw(body.as_bytes());
+                    if code.len() as usize == self.of.len() {
+                        for callee in self.entries() {
+                            code.function(&self.entry(callee));
+                        }
+                        module.section(&code);
+                    }
+                }
+                other => {
+                    if let Some((id, range)) = other.as_section() {
+                        let data = &wasm[range];
+                        module.section(&RawSection { id, data });
+                    }
+                }
+            }
+        }
+        RandomRuntime {
+            wasm: module.finish(),
+            methods,
+            writes: self.writes,
+        }
+    }
+}
