@@ -41,7 +41,8 @@ struct Place(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     /// Last in, first out: the last one is still in the cache.
-    slots: Vec<Slot>,
+    #[expect(clippy::vec_box, reason = "slots are large, and handed around")]
+    slots: Vec<Box<Slot>>,
     counts: InstanceCounts,
     /// Counts down to the next comparison.
     until_verified: u32,
@@ -85,7 +86,7 @@ impl Pool {
     }
 
     /// A slot for a call with this heap: one that waits, or a new one.
-    pub(super) fn take(&self, form: &Form, heap: HeapPages) -> Result<Slot, CallError> {
+    pub(super) fn take(&self, form: &Form, heap: HeapPages) -> Result<Box<Slot>, CallError> {
         let own = self.own_place();
         let waiting = take_from(own).or_else(|| {
             let others = self
@@ -100,13 +101,13 @@ impl Pool {
             }
             return Ok(slot);
         }
-        let made = Slot::new(form, &self.image, heap);
+        let made = Slot::new(form, &self.image, heap).map(Box::new);
         lock(own).counts.made += u64::from(made.is_ok());
         made
     }
 
     /// Puts a slot back, and keeps it if there is room.
-    pub(super) fn give(&self, mut slot: Slot) {
+    pub(super) fn give(&self, mut slot: Box<Slot>) {
         let place = self.own_place();
         if let Err(error) = slot.reset(&self.resetter) {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
@@ -179,7 +180,7 @@ impl Pool {
     }
 }
 
-fn take_from(place: &Place) -> Option<Slot> {
+fn take_from(place: &Place) -> Option<Box<Slot>> {
     let mut waiting = lock(place);
     let slot = waiting.slots.pop()?;
     waiting.counts.reused += 1;

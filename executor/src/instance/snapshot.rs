@@ -179,7 +179,7 @@ impl Slot {
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
-        let function = self.function(form, entry_point)?;
+        self.find(form, entry_point)?;
         let area = &self.area;
         self.tracker
             .open(area, &input_range(self.heap_base, input.len(), self.length))
@@ -190,9 +190,14 @@ impl Slot {
             Some(start) => start.call(&mut *store, ()),
             None => Ok(()),
         };
-        let ended = match started {
-            Ok(()) => call_entry_point(store, &function, input),
-            Err(error) => trap::classify(store, &error).map(CallOutcome::Trapped),
+        // A function is not cloned: all clones count themselves in one place of the engine's.
+        let function = self.functions.get(entry_point.number);
+        let ended = match (started, function) {
+            (Ok(()), Some(Some(function))) => call_entry_point(store, function, input),
+            (Ok(()), _) => Err(CallError::Instantiate {
+                reason: "the entry point is missing".to_owned(),
+            }),
+            (Err(error), _) => trap::classify(store, &error).map(CallOutcome::Trapped),
         };
         let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
         let ending = gauge.ending(&self.store, trapped)?;
@@ -202,20 +207,13 @@ impl Slot {
         verdict(ending, ended)
     }
 
-    fn function(
-        &mut self,
-        form: &Form,
-        entry_point: EntryPoint,
-    ) -> Result<EntryFunction, CallError> {
+    /// Finds the function behind an entry point, unless that was done before.
+    fn find(&mut self, form: &Form, entry_point: EntryPoint) -> Result<(), CallError> {
         debug_assert!(entry_point.number < form.entry_points());
-        if let Some(Some(function)) = self.functions.get(entry_point.number) {
-            return Ok(function.clone());
+        if let Some(place @ None) = self.functions.get_mut(entry_point.number) {
+            *place = Some(find_function(&mut self.store, &self.instance, entry_point)?);
         }
-        let function = find_function(&mut self.store, &self.instance, entry_point)?;
-        if let Some(place) = self.functions.get_mut(entry_point.number) {
-            *place = Some(function.clone());
-        }
-        Ok(function)
+        Ok(())
     }
 
     /// Puts everything back that the last call may have changed.

@@ -25,6 +25,9 @@ use super::{
 /// Bytes before a memory that nobody may touch.
 const GUARD_BEFORE: usize = 1 << 16;
 
+/// A page of zeros.
+static ZEROS: [u8; 4_096] = [0; 4_096];
+
 /// One guest memory.
 #[derive(Debug)]
 pub(crate) struct Area {
@@ -179,17 +182,25 @@ impl Area {
     pub(super) fn restore(&self, range: Range<usize>) -> io::Result<()> {
         let part = self.image.get().and_then(|image| image.part(&range));
         let Some((part, bytes)) = part else {
-            return self.reservation.write_zeros(Self::own(&range));
+            return self.zero(&range);
         };
-        let (before, behind) = (range.start..part.start, part.end..range.end);
-        self.reservation.write_zeros(Self::own(&before))?;
-        self.reservation.write(Self::own(&part).start, bytes)?;
-        self.reservation.write_zeros(Self::own(&behind))
+        self.zero(&(range.start..part.start))?;
+        self.reservation.mend(Self::own(&part).start, bytes)?;
+        self.zero(&(part.end..range.end))
+    }
+
+    fn zero(&self, range: &Range<usize>) -> io::Result<()> {
+        let pieces = range.clone().step_by(ZEROS.len());
+        pieces.into_iter().try_for_each(|start| {
+            let bytes = (range.end - start).min(ZEROS.len());
+            let zeros = ZEROS.get(..bytes).unwrap_or_default();
+            self.reservation
+                .mend(Self::own(&(start..start)).start, zeros)
+        })
     }
 
     /// Whether `range`, of one page at most, holds what was there at first.
     pub(super) fn is_pristine(&self, range: &Range<usize>) -> io::Result<bool> {
-        const ZEROS: [u8; 4_096] = [0; 4_096];
         let part = self.image.get().and_then(|image| image.part(range));
         if let Some((part, bytes)) = part
             && part == *range

@@ -24,6 +24,9 @@ pub(super) fn page_bytes() -> usize {
     })
 }
 
+/// Bytes that are compared, and copied if they differ.
+const PIECE_BYTES: usize = 1_024;
+
 /// What may be done with memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
@@ -171,6 +174,22 @@ impl Reservation {
         self.check(&(offset..offset.saturating_add(bytes.len())), 1)?;
         // SAFETY: the range lies within this reservation, and no Rust value does.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(offset), bytes.len()) };
+        Ok(())
+    }
+
+    /// Makes `bytes` be at `offset`, which must be writable, and writes only where something else is:
+    /// most pages that were written to differ in few places.
+    pub(super) fn mend(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        self.check(&(offset..offset.saturating_add(bytes.len())), 1)?;
+        for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
+            let target = self.at(offset + number * PIECE_BYTES);
+            // SAFETY: as in `is_equal`; the slice ends before anything is written.
+            let same = unsafe { std::slice::from_raw_parts(target, piece.len()) } == piece;
+            if !same {
+                // SAFETY: as in `write`.
+                unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), target, piece.len()) };
+            }
+        }
         Ok(())
     }
 
