@@ -61,12 +61,12 @@ pub fn executor_with(config: ExecutorConfig) -> Executor {
 
 /// Fuel as a rule of a chain that limits nothing but each extrinsic.
 pub fn rules_for_extrinsics(extrinsic: Fuel) -> ConsensusFuel {
-    let plenty = Fuel(1 << 60);
+    let plenty = Fuel(1 << 58);
     ConsensusFuel {
         extrinsic,
         block: plenty,
         initialize: plenty,
-        finalize: plenty,
+        finalize: Fuel(1 << 60),
         depth_bytes_max: DEPTH_BYTES_DEFAULT,
     }
 }

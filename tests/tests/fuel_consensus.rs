@@ -181,6 +181,7 @@ fn beginning_and_ending_a_block_have_limits_of_their_own() {
         (
             "finalize",
             ConsensusFuel {
+                initialize: used.initialize.total,
                 finalize,
                 block,
                 ..rules

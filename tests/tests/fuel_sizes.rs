@@ -255,7 +255,8 @@ fn keys_are_paid_for_one_by_one_wherever_the_state_is() {
     let setting = u64::from(set.base) + 15 * u64::from(set.passed) / 64;
     let rooted = u64::from(state.of(StateCost::Rooted));
     assert!(one > rooted, "{one}");
-    assert!((two.host - one).abs_diff(setting + rooted) <= 1);
+    let hashed = 8 * state_price(StateCost::Hashed) / 64;
+    assert!((two.host - one).abs_diff(setting + rooted + hashed) <= 1);
 }
 
 /// Keys that the block itself has changed are looked at by the reference as often as it is asked.
@@ -299,7 +300,7 @@ fn keys_of_the_blocks_own_are_paid_for_whenever_they_are_looked_at() {
 }
 
 /// Every layer hands on what was changed in it, and every child trie that was changed opens and closes
-/// its layers with the others.
+/// its layers with the others, those among them that were open before.
 #[test]
 fn layers_are_paid_for_by_what_is_in_them() {
     let executor = executor(Meter::Slacked);
@@ -317,6 +318,9 @@ fn layers_are_paid_for_by_what_is_in_them() {
     let first = fuel(child);
     let second = fuel(&format!("{child} {child}")) - first;
     assert_eq!(first, second + state_price(StateCost::Child));
+    let late = fuel(&format!("{layers} {child}")) - fuel(layers);
+    // Two layers, opened and closed in it, and one key handed on by both.
+    assert_eq!(late, first + (2 * 2 + 2) * changed);
     let layer = "(call $start) (call $rollback)";
     assert_eq!(
         fuel(&format!("{child} {layer}")),

@@ -347,3 +347,72 @@ fn heaps_that_cannot_be_had_are_refused_alike() {
         ));
     }
 }
+
+/// A slot waits for whatever heap comes next. It may be under a seal that knows another size.
+#[test]
+fn a_slot_that_changes_its_heap_is_clean() {
+    let code = wat::parse_str(BOUNDARIES).expect("wat");
+    let executors = both(&ExecutorConfig::default());
+    let [fresh, snapshot] = executors
+        .each_ref()
+        .map(|executor| executor.runtime(&code).expect("loads"));
+    let heaps = [3, 40, 1, 40, 3].map(|extra| HeapPages::Static { extra });
+    // Within the data, the smallest heap, the larger ones, and beyond them.
+    let addresses = [100_u32, 131_070, 190_000, 300_000, 2_000_000, 5_000_000];
+    for heap in heaps {
+        for _ in 0..8 {
+            for method in ["store", "load"] {
+                for address in addresses {
+                    let input = address.to_le_bytes();
+                    let limits = CallLimits::none();
+                    let alone = call((&executors[0], &fresh), method, &input, heap, &limits);
+                    let after = call((&executors[1], &snapshot), method, &input, heap, &limits);
+                    assert_eq!(alone, after, "{method} {address} {heap:?}");
+                }
+            }
+            // The same call, often enough that memory is sealed.
+            let input = 100_u32.to_le_bytes();
+            let limits = CallLimits::none();
+            call((&executors[1], &snapshot), "store", &input, heap, &limits);
+        }
+    }
+    assert_sound(&snapshot);
+}
+
+/// Code that does not begin by its data alone, or cannot begin at all, ends alike in both modes.
+#[test]
+fn codes_that_begin_otherwise_end_alike() {
+    let frame = r#"(memory (export "memory") 17)
+        (import "env" "ext_allocator_malloc_version_1" (func $malloc (param i32) (result i32)))"#;
+    let frame: Vec<_> = frame.lines().rev().collect();
+    let run = r#"(func (export "run") (param i32 i32) (result i64)
+        (i64.store (i32.const 0) (i64.extend_i32_u (memory.size))) (i64.const 0x800000000))"#;
+    for (items, starts) in [
+        ("(func $f) (start $f)", true),
+        (
+            "(func $f (drop (call $malloc (i32.const 9)))) (start $f)",
+            true,
+        ),
+        ("(func $f unreachable) (start $f)", true),
+        ("(table 1 funcref) (elem (i32.const 5) 1)", true),
+        ("(data (i32.const 1114110) \"abc\")", true),
+        ("(global $mutable (mut i32) (i32.const 7))", false),
+    ] {
+        let base = r#"(global (export "__heap_base") i32 (i32.const 65536))"#;
+        let text = format!("(module {} {base} {items} {run})", frame.join("\n"));
+        let code = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let heap = HeapPages::Static { extra: 5 };
+        for meter in [Meter::Slacked, Meter::Off] {
+            let [fresh, snapshot] =
+                both(&ExecutorConfig::default().with_meter(meter)).map(|executor| {
+                    let runtime = executor.runtime(&code).expect("loads");
+                    let ended = [(); 3].map(|()| {
+                        call((&executor, &runtime), "run", &[], heap, &CallLimits::none())
+                    });
+                    (ended, runtime.is_resettable())
+                });
+            assert_eq!(fresh.0, snapshot.0, "{items} {meter:?}");
+            assert_eq!((fresh.1, snapshot.1), (false, !starts), "{items}");
+        }
+    }
+}

@@ -42,6 +42,8 @@ struct Run {
     asked: AtomicU64,
     callback: Option<RefuelCallback>,
     cancel: Option<CancelToken>,
+    /// Whether its headroom was taken, which ends it at its next comparison.
+    used_up: AtomicBool,
 }
 
 impl Watched for Run {
@@ -62,6 +64,7 @@ impl Watched for Run {
             return true;
         }
         // What the guest compares by itself fails now; where that is all there is, it is enough.
+        self.used_up.store(true, Ordering::Relaxed);
         self.page.use_up();
         !self.by_page
     }
@@ -173,6 +176,7 @@ impl Arbiter {
             asked: AtomicU64::new(asked.map_or(u64::MAX, |limit| limit.0)),
             callback: callback.cloned(),
             cancel: limits.cancel.clone(),
+            used_up: AtomicBool::new(false),
         };
         let (number, wake) = self.shared.handover.begin(run, LAST_SLOT.get())?;
         LAST_SLOT.set(number);
@@ -209,6 +213,9 @@ impl Watch<'_> {
     pub(super) fn end(mut self) -> Ended {
         self.ended = true;
         let (run, stopped) = self.shared.handover.end(self.slot);
+        // Whoever could not be stopped by its page was stopped by its own comparison, if at all.
+        let used_up = |run: &Run| run.used_up.load(Ordering::Relaxed);
+        let stopped = stopped || run.as_ref().is_some_and(used_up);
         let asked = run.map_or(u64::MAX, |run| {
             while !stopped && run.look() == Look::Ask && run.ask() {}
             run.asked.into_inner()

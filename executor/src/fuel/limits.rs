@@ -198,8 +198,9 @@ impl ConsensusFuel {
                 "a depth of {depth} bytes is more than {DEPTH_BYTES_MAX}"
             ));
         }
-        // Ending a block pays for the root of all keys that its extrinsics changed.
-        let needed = u128::from(self.block.0) * u128::from(schedule.state().of(StateCost::Rooted))
+        // Ending a block pays for the root of all keys that its beginning and its extrinsics changed.
+        let changing = u128::from(self.block.0) + u128::from(self.initialize.0);
+        let needed = changing * u128::from(schedule.state().of(StateCost::Rooted))
             / u128::from(schedule.write().max(1));
         if u128::from(self.finalize.0) < needed {
             return Err(format!(

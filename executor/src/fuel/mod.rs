@@ -59,6 +59,7 @@ pub use limits::{
     RefuelCallback,
 };
 pub use meter::{Fuel, FuelUsed, Meter};
+pub(crate) use schedule::proposal;
 pub use schedule::{SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};
 pub use state_meter::StateMeter;
 pub use state_prices::{StateCost, StatePrices};

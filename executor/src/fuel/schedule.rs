@@ -33,7 +33,7 @@ macro_rules! define_operators {
         const OPERATORS: &[&str] = &[$(stringify!($operator),)*];
 
         /// The proposal that brought an operator, as `wasmparser` names it.
-        pub(super) fn proposal(operator: &Operator<'_>) -> &'static str {
+        pub(crate) fn proposal(operator: &Operator<'_>) -> &'static str {
             match operator {
                 $(Operator::$operator { .. } => stringify!($proposal),)*
                 _ => "unknown",

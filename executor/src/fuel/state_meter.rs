@@ -34,9 +34,10 @@ impl StateMeter {
             .charge(self.price(cost).saturating_mul(count(times)))
     }
 
-    /// Charges for a value of so many bytes. Whether the host function may go on.
-    pub(crate) fn charge_value(&self, bytes: usize) -> bool {
-        let price = self.price(StateCost::Value);
+    /// Charges for so many bytes, 64 of which are paid for together. Whether the host function may go
+    /// on.
+    pub(crate) fn charge_bytes(&self, cost: StateCost, bytes: usize) -> bool {
+        let price = self.price(cost);
         self.0.words.charge(price.saturating_mul(count(bytes)) / 64)
     }
 

@@ -19,10 +19,12 @@ pub enum StateCost {
     Rooted,
     /// 64 bytes of a value are read from the state, or copied.
     Value,
+    /// 64 bytes of a changed value go into a root.
+    Hashed,
 }
 
 /// How many there are.
-const COSTS: usize = 6;
+const COSTS: usize = 7;
 
 impl StateCost {
     /// All of them.
@@ -33,6 +35,7 @@ impl StateCost {
         Self::Child,
         Self::Rooted,
         Self::Value,
+        Self::Hashed,
     ];
 
     /// The name of its price.
@@ -44,6 +47,7 @@ impl StateCost {
             Self::Child => "state child",
             Self::Rooted => "state rooted",
             Self::Value => "state value",
+            Self::Hashed => "state hashed",
         }
     }
 
@@ -55,6 +59,7 @@ impl StateCost {
             Self::Child => 25_000,
             Self::Rooted => 20_000,
             Self::Value => 320,
+            Self::Hashed => 256,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! about the machine, not about the guest.
 
 use slackwater_host_functions::HostState;
-use wasmtime::{Extern, Instance, Memory, Store, TypedFunc, Val};
+use wasmtime::{Extern, Global, Instance, Memory, ModuleExport, Store, TypedFunc, Val};
 
 use super::CallError;
 use crate::{
@@ -33,17 +33,26 @@ pub(super) fn find_memory(
         .ok_or_else(|| missing("the memory"))
 }
 
+/// A global.
+pub(super) fn find_global(
+    store: &mut Store<HostState>,
+    instance: &Instance,
+    export: &ModuleExport,
+) -> Result<Global, CallError> {
+    instance
+        .get_module_export(store, export)
+        .and_then(Extern::into_global)
+        .ok_or_else(|| missing("a global"))
+}
+
 /// Where the guest's heap begins.
 pub(super) fn find_heap_base(
     store: &mut Store<HostState>,
     instance: &Instance,
     form: &Form,
 ) -> Result<u32, CallError> {
-    let global = instance
-        .get_module_export(&mut *store, &form.heap_base)
-        .and_then(Extern::into_global);
-    match global.map(|global| global.get(store)) {
-        Some(Val::I32(heap_base)) => Ok(heap_base.cast_unsigned()),
+    match find_global(store, instance, &form.heap_base)?.get(store) {
+        Val::I32(heap_base) => Ok(heap_base.cast_unsigned()),
         _ => Err(missing("the heap base")),
     }
 }

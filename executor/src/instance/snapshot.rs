@@ -12,14 +12,13 @@ use slackwater_host_functions::{
     HeapLimit, HostOutOfMemory, HostState,
     state::{WASM_PAGE_BYTES, WASM_PAGES_MAX},
 };
-use wasmtime::{Extern, Global, Instance, Memory, Store, TypedFunc, Val};
+use wasmtime::{Global, Instance, Memory, Store, Val};
 
 use super::{
     CallError, CallOutcome, Called,
     call::{Admitted, admit, call_entry_point, verdict},
-    exports::{EntryFunction, find_function, find_heap_base, find_memory, find_start},
+    exports::{EntryFunction, find_function, find_global, find_heap_base, find_memory},
     pool::Pool,
-    trap,
 };
 use crate::{
     fuel::{CallLimits, MemoryFault, Seat, StateMeter},
@@ -67,7 +66,6 @@ pub(super) struct Slot {
     length: usize,
     limit: HeapLimit,
     seat: Seat,
-    start: Option<TypedFunc<(), ()>>,
     /// By their numbers.
     functions: Vec<Option<EntryFunction>>,
 }
@@ -93,15 +91,11 @@ impl Slot {
         let seat = Seat::find(&mut store, &instance, &form.metering, Some(faults))?;
         let memory = find_memory(&mut store, &instance, form)?;
         let heap_base = find_heap_base(&mut store, &instance, form)?;
-        let globals = form.globals.iter().filter_map(|export| {
-            let global = instance
-                .get_module_export(&mut store, export)
-                .and_then(Extern::into_global)?;
-            let value = global.get(&mut store);
-            Some((global, value))
-        });
-        let globals = globals.collect();
-        let start = find_start(&mut store, &instance, form)?;
+        let mut globals = Vec::with_capacity(form.globals.len());
+        for export in &form.globals {
+            let global = find_global(&mut store, &instance, export)?;
+            globals.push((global, global.get(&mut store)));
+        }
         store.data_mut().attach(memory, heap_base);
         let mut slot = Self {
             length: area.length(),
@@ -115,7 +109,6 @@ impl Slot {
             heap,
             limit,
             seat,
-            start,
             functions: vec![None; form.entry_points()],
         };
         slot.set_heap(form, heap)?;
@@ -186,18 +179,12 @@ impl Slot {
             .map_err(|error| out_of_memory(&error))?;
         let gauge = self.seat.begin(limits, state)?;
         let store = &mut self.store;
-        let started = match &self.start {
-            Some(start) => start.call(&mut *store, ()),
-            None => Ok(()),
-        };
         // A function is not cloned: all clones count themselves in one place of the engine's.
-        let function = self.functions.get(entry_point.number);
-        let ended = match (started, function) {
-            (Ok(()), Some(Some(function))) => call_entry_point(store, function, input),
-            (Ok(()), _) => Err(CallError::Instantiate {
+        let ended = match self.functions.get(entry_point.number) {
+            Some(Some(function)) => call_entry_point(store, function, input),
+            _ => Err(CallError::Instantiate {
                 reason: "the entry point is missing".to_owned(),
             }),
-            (Err(error), _) => trap::classify(store, &error).map(CallOutcome::Trapped),
         };
         let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
         let ending = gauge.ending(&self.store, trapped)?;

@@ -116,8 +116,9 @@ impl Area {
                 self.mapped.store(true, Ordering::Relaxed);
                 Ok(())
             }
-            // Copying it does as well.
-            Some(Err(_)) | None => self.restore(range),
+            // What lies there now is not known.
+            Some(Err(error)) => Err(error),
+            None => self.restore(range),
         }
     }
 

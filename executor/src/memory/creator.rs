@@ -10,7 +10,8 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 use super::area::{Area, Owned};
 
 thread_local! {
-    static MADE: RefCell<Vec<Arc<Area>>> = const { RefCell::new(Vec::new()) };
+    /// What was made, while somebody wants to know.
+    static MADE: RefCell<Option<Vec<Arc<Area>>>> = const { RefCell::new(None) };
 }
 
 /// Makes every memory of an engine an [`Area`].
@@ -31,14 +32,38 @@ unsafe impl MemoryCreator for Areas {
         let area =
             Area::new(minimum, capacity, guard_size_in_bytes).map_err(|error| error.to_string())?;
         let area = Arc::new(area);
-        MADE.with_borrow_mut(|made| made.push(Arc::clone(&area)));
+        MADE.with_borrow_mut(|made| {
+            if let Some(made) = made {
+                made.push(Arc::clone(&area));
+            }
+        });
         Ok(Box::new(Owned(area)))
     }
 }
 
 /// Does `instantiate`, and returns with it the areas made meanwhile.
 pub(crate) fn collect<R>(instantiate: impl FnOnce() -> R) -> (R, Vec<Arc<Area>>) {
-    MADE.take();
+    let collecting = Collecting::begin();
     let result = instantiate();
-    (result, MADE.take())
+    (result, collecting.end())
+}
+
+/// Forgets what was made when it is dropped, also by a panic.
+struct Collecting;
+
+impl Collecting {
+    fn begin() -> Self {
+        MADE.set(Some(Vec::new()));
+        Self
+    }
+
+    fn end(self) -> Vec<Arc<Area>> {
+        MADE.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        MADE.set(None);
+    }
 }

@@ -193,14 +193,6 @@ impl Reservation {
         Ok(())
     }
 
-    /// Writes zeros to `range`, which must be writable.
-    pub(super) fn write_zeros(&self, range: Range<usize>) -> io::Result<()> {
-        let bytes = self.check(&range, 1)?;
-        // SAFETY: as in `write`.
-        unsafe { std::ptr::write_bytes(self.at(range.start), 0, bytes) };
-        Ok(())
-    }
-
     /// Whether `bytes` are at `offset`, which must be readable.
     pub(super) fn is_equal(&self, offset: usize, bytes: &[u8]) -> io::Result<bool> {
         self.check(&(offset..offset.saturating_add(bytes.len())), 1)?;
@@ -232,6 +224,15 @@ fn result(failed: libc::c_int) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Whether the kernel merges equal pages of this process, which makes a page that was written to look as if
+/// it had not been.
+pub(super) fn merges_pages() -> bool {
+    // `PR_GET_MEMORY_MERGE` of Linux 6.4; an older one does not know the question.
+    const PR_GET_MEMORY_MERGE: libc::c_int = 68;
+    // SAFETY: asks for a setting of this process.
+    unsafe { libc::prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1 }
 }
 
 /// One range the kernel found, as it writes it.

@@ -16,7 +16,7 @@ use std::{io, ops::Range};
 use super::{
     area::{Area, whole_pages},
     image::Image,
-    sys::{SCANNED_MAX, Scanner, page_bytes},
+    sys::{SCANNED_MAX, Scanner, merges_pages, page_bytes},
 };
 
 /// Names the strategy where the configuration does not.
@@ -156,6 +156,7 @@ fn scans_and_seals() -> Option<Scanner> {
     let scanner = Scanner::open()?;
     let page = page_bytes();
     let tried = || {
+        expect(!merges_pages(), "equal pages are merged")?;
         let area = sample()?;
         let mut found = Vec::new();
         let complete = area.written(&scanner, &mut found)?;
@@ -289,9 +290,22 @@ impl Tracker {
         }
         self.put_back(area)?;
         if self.quiet >= self.patience && self.plan_seal() {
-            area.seal(&self.open)?;
-            self.mode = Mode::Sealed(0);
+            return self.seal(area);
         }
+        Ok(())
+    }
+
+    /// Seals what is not open. Where the kernel refuses to split its mappings further, the memory stays
+    /// learned, and that is tried again much later.
+    fn seal(&mut self, area: &Area) -> io::Result<()> {
+        if let Err(error) = area.seal(&self.open) {
+            log::debug!(target: "slackwater::memory", "a memory is not sealed: {error}");
+            area.unseal()?;
+            self.learn_anew();
+            self.patience = PATIENCE_MAX;
+            return Ok(());
+        }
+        self.mode = Mode::Sealed(0);
         Ok(())
     }
 

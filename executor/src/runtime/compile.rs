@@ -176,10 +176,7 @@ impl Runtime {
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let wasm: Arc<[u8]> = own_memory(blob.wasm())?.into();
-        let template = engine.snapshots.then(|| {
-            let starts_itself = engine.instrumentation.is_none();
-            template(&wasm, starts_itself)
-        });
+        let template = engine.snapshots.then(|| template(&wasm));
         let template = match template {
             Some(Err(why)) => {
                 log::info!(
@@ -193,7 +190,9 @@ impl Runtime {
         };
         let (form, missing_host_functions) = match &template {
             Some(made) => Form::new::<H>(engine, &engine.on_demand, &made.wasm, &made.globals)?,
-            None => Form::new::<H>(engine, &engine.wasmtime, &wasm, &[])?,
+            // What the pool has no room for is made without it.
+            None => Form::new::<H>(engine, &engine.wasmtime, &wasm, &[])
+                .or_else(|_| Form::new::<H>(engine, &engine.on_demand, &wasm, &[]))?,
         };
         let pool = template.map(|made| {
             let bytes =
@@ -258,7 +257,8 @@ impl Runtime {
     /// The form for instances from scratch.
     pub(crate) fn scratch(&self) -> Result<&Form, CallError> {
         match self.pool {
-            Some(_) => self.scratch.form(),
+            // What the pool has no room for is made without it.
+            Some(_) => self.scratch.form().or_else(|_| self.overflow()),
             None => Ok(&self.form),
         }
     }

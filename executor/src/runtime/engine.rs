@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use slackwater_host_functions::state::TABLE_ELEMENTS_MAX;
 use thiserror::Error;
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -24,8 +25,9 @@ use crate::{
 /// Most bytes a pooled instance may need beside its memory. The largest published runtimes
 /// (14,600 functions) stay below a tenth of it.
 const INSTANCE_BYTES_MAX: usize = 4 << 20;
-/// Most elements of a pooled table; published runtimes stay below 2,400.
-const TABLE_ELEMENTS_MAX: usize = 65_536;
+/// Bytes from the beginning of a memory to the end of its initial data that are made an image, and
+/// mapped; published runtimes stay below 4 MiB.
+pub(super) const IMAGE_BYTES_MAX: u64 = 64 << 20;
 /// A wasm memory can become this large; the heap limit of each call is far below.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 /// Bytes at the beginning of a pooled memory that are cleared instead of given back: both words pages of a
@@ -153,8 +155,7 @@ fn pooling(settings: &EngineConfig) -> Config {
     let mut config = wasmtime_config(settings);
     config
         .memory_init_cow(true)
-        // Any image is mapped whole; the heap limit of each call bounds the memory.
-        .memory_guaranteed_dense_image_size(u64::MAX)
+        .memory_guaranteed_dense_image_size(IMAGE_BYTES_MAX)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

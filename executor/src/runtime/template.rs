@@ -13,8 +13,12 @@ use wasm_encoder::{
     reencode::{Reencode, RoundtripReencoder},
 };
 use wasmparser::{
-    BinaryReaderError, ConstExpr, DataKind, Operator, Parser, Payload, TypeRef, ValType,
+    BinaryReaderError, ConstExpr, DataKind, Element, ElementItems, ElementKind, Operator, Parser,
+    Payload, TypeRef, ValType,
 };
+
+use super::engine::IMAGE_BYTES_MAX;
+use crate::fuel::proposal;
 
 /// Beginning of the names under which mutable globals are exported; their number follows.
 const GLOBAL_EXPORT: &str = "slackwater.global.";
@@ -39,9 +43,9 @@ pub(crate) struct Template {
 pub(crate) enum NotResettable {
     #[error("it cannot be read: {0}")]
     Unreadable(String),
-    #[error("`{0}` changes tables or segments")]
-    Operator(&'static str),
-    #[error("it has a start function, and nobody meters it")]
+    #[error("`{0}` may change more than memory and globals")]
+    Operator(String),
+    #[error("it has a start function")]
     Start,
     #[error("it imports a global, a table or a tag")]
     Import,
@@ -51,6 +55,10 @@ pub(crate) enum NotResettable {
     Place(usize),
     #[error("data segment {0} lies outside the memory")]
     Outside(usize),
+    #[error("element segment {0} does not lie at a constant place within its table")]
+    Elements(usize),
+    #[error("its data ends beyond {IMAGE_BYTES_MAX} bytes")]
+    TooLarge,
     #[error("its export `{0}` has a reserved name")]
     Reserved(String),
 }
@@ -61,10 +69,9 @@ impl From<BinaryReaderError> for NotResettable {
     }
 }
 
-/// The template of `wasm`, which is valid and defines its memory. `starts_itself`: whether a start
-/// function is left in place.
-pub(crate) fn template(wasm: &[u8], starts_itself: bool) -> Result<Template, NotResettable> {
-    let found = survey(wasm, starts_itself)?;
+/// The template of `wasm`, which is valid and defines its memory.
+pub(crate) fn template(wasm: &[u8]) -> Result<Template, NotResettable> {
+    let found = survey(wasm)?;
     let mut module = Module::new();
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
@@ -113,9 +120,9 @@ struct Found {
 }
 
 /// Looks for everything a guest can change.
-fn survey(wasm: &[u8], starts_itself: bool) -> Result<Found, NotResettable> {
+fn survey(wasm: &[u8]) -> Result<Found, NotResettable> {
     let mut found = Found::default();
-    let mut memory_bytes = 0;
+    let (mut memory_bytes, mut tables) = (0, Vec::new());
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::ImportSection(imports) => {
@@ -149,7 +156,20 @@ fn survey(wasm: &[u8], starts_itself: bool) -> Result<Found, NotResettable> {
                     }
                 }
             }
-            Payload::StartSection { .. } if starts_itself => return Err(NotResettable::Start),
+            // It runs before there is a heap; what it leaves is no constant.
+            Payload::StartSection { .. } => return Err(NotResettable::Start),
+            Payload::TableSection(section) => {
+                for table in section {
+                    tables.push(table?.ty.initial);
+                }
+            }
+            Payload::ElementSection(segments) => {
+                for (number, segment) in segments.into_iter().enumerate() {
+                    if !is_within(&segment?, &tables) {
+                        return Err(NotResettable::Elements(number));
+                    }
+                }
+            }
             Payload::DataSection(segments) => {
                 for (number, segment) in segments.into_iter().enumerate() {
                     let segment = segment?;
@@ -161,6 +181,9 @@ fn survey(wasm: &[u8], starts_itself: bool) -> Result<Found, NotResettable> {
                     if end > memory_bytes {
                         return Err(NotResettable::Outside(number));
                     }
+                    if end > IMAGE_BYTES_MAX {
+                        return Err(NotResettable::TooLarge);
+                    }
                     let place = usize::try_from(place).unwrap_or(usize::MAX);
                     let bytes = segment.range.end - segment.data.len()..segment.range.end;
                     found.segments.push((place, bytes));
@@ -168,8 +191,11 @@ fn survey(wasm: &[u8], starts_itself: bool) -> Result<Found, NotResettable> {
             }
             Payload::CodeSectionEntry(body) => {
                 for operator in body.get_operators_reader()? {
-                    if let Some(name) = lasting(&operator?) {
-                        return Err(NotResettable::Operator(name));
+                    let operator = operator?;
+                    if !is_resettable(&operator) {
+                        let name = format!("{operator:?}");
+                        let name = name.split([' ', '{']).next().unwrap_or_default();
+                        return Err(NotResettable::Operator(name.to_owned()));
                     }
                 }
             }
@@ -190,19 +216,42 @@ fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
     }
 }
 
-/// The name of an operator that changes more than memory and globals.
-fn lasting(operator: &Operator<'_>) -> Option<&'static str> {
-    Some(match operator {
-        Operator::TableSet { .. } => "table.set",
-        Operator::TableGrow { .. } => "table.grow",
-        Operator::TableFill { .. } => "table.fill",
-        Operator::TableCopy { .. } => "table.copy",
-        Operator::TableInit { .. } => "table.init",
-        Operator::ElemDrop { .. } => "elem.drop",
-        Operator::MemoryInit { .. } => "memory.init",
-        Operator::DataDrop { .. } => "data.drop",
-        _ => return None,
-    })
+/// Whether a segment is filled in without fail, or not at all.
+fn is_within(segment: &Element<'_>, tables: &[u64]) -> bool {
+    let count = match &segment.items {
+        ElementItems::Functions(functions) => functions.count(),
+        ElementItems::Expressions(_, expressions) => expressions.count(),
+    };
+    match &segment.kind {
+        ElementKind::Active {
+            table_index,
+            offset_expr,
+        } => {
+            let table = usize::try_from(table_index.unwrap_or(0)).unwrap_or(usize::MAX);
+            let elements = tables.get(table).copied().unwrap_or(0);
+            constant(offset_expr)
+                .is_some_and(|place| u64::from(place) + u64::from(count) <= elements)
+        }
+        ElementKind::Passive | ElementKind::Declared => true,
+    }
+}
+
+/// Whether an operator changes memory and globals at most. One that is not known here may change anything.
+fn is_resettable(operator: &Operator<'_>) -> bool {
+    match proposal(operator) {
+        "mvp" | "sign_extension" | "saturating_float_to_int" | "simd" => true,
+        _ => matches!(
+            operator,
+            Operator::MemoryCopy { .. }
+                | Operator::MemoryFill { .. }
+                | Operator::RefNull { .. }
+                | Operator::RefIsNull
+                | Operator::RefFunc { .. }
+                | Operator::TableGet { .. }
+                | Operator::TableSize { .. }
+                | Operator::TypedSelect { .. }
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +260,7 @@ mod tests {
 
     fn of(text: &str) -> Result<Template, NotResettable> {
         let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        template(&wasm, true)
+        template(&wasm)
     }
 
     #[test]
@@ -221,7 +270,7 @@ mod tests {
             (func (export "f") (global.set 1 (i64.const 5)))
             (data (i32.const 8) "abc") (data (i32.const 65535) "z"))"#;
         let wasm = wat::parse_str(text).expect("wat");
-        let made = template(&wasm, true).expect("resettable");
+        let made = template(&wasm).expect("resettable");
         assert_eq!(made.globals, ["slackwater.global.1", "slackwater.global.2"]);
         let segments: Vec<_> = made
             .segments
@@ -249,7 +298,7 @@ mod tests {
             )
         };
         for (operator, name) in [
-            ("(table.set 0 (i32.const 0) (ref.null func))", "table.set"),
+            ("(table.set 0 (i32.const 0) (ref.null func))", "TableSet"),
             (
                 "(drop (table.grow 0 (ref.null func) (i32.const 1)))",
                 "table.grow",
@@ -266,11 +315,11 @@ mod tests {
                 "(table.init 0 $e (i32.const 0) (i32.const 0) (i32.const 1))",
                 "table.init",
             ),
-            ("(elem.drop $e)", "elem.drop"),
+            ("(elem.drop $e)", "ElemDrop"),
         ] {
             // Segments come behind the code, so either may be named first.
             let refused = of(&table(operator)).expect_err(name);
-            assert_eq!(refused, NotResettable::Operator(name));
+            assert_eq!(refused, NotResettable::Operator(name.to_owned()));
         }
         for (text, why) in [
             (r#"(module (memory 1) (data "x"))"#, NotResettable::Place(0)),
@@ -281,6 +330,14 @@ mod tests {
             (
                 r#"(module (memory 1) (global i32 (i32.const 1)) (data (global.get 0) "x"))"#,
                 NotResettable::Place(0),
+            ),
+            (
+                r#"(module (memory 1) (table 1 funcref) (func) (elem (i32.const 1) func 0))"#,
+                NotResettable::Elements(0),
+            ),
+            (
+                r#"(module (memory 2000) (data (i32.const 100000000) "x"))"#,
+                NotResettable::TooLarge,
             ),
             (
                 r#"(module (memory 1) (func) (start 0))"#,

@@ -30,10 +30,17 @@ impl<S> MeteredState<'_, S> {
         self.meter.charge(StateCost::Walked, 1)
     }
 
+    /// Charges for a root over these changes, whose values are hashed. Whether it may be calculated.
+    fn rooted(&self, delta: &[(&[u8], Option<&[u8]>)]) -> bool {
+        let bytes = delta.iter().map(|(_, value)| value.map_or(0, <[u8]>::len));
+        self.meter.charge(StateCost::Rooted, delta.len())
+            && self.meter.charge_bytes(StateCost::Hashed, bytes.sum())
+    }
+
     /// Charges for a value that was read.
     fn read<E>(&self, value: Result<Option<StorageValue>, E>) -> Result<Option<StorageValue>, E> {
         if let Ok(Some(value)) = &value {
-            self.meter.charge_value(value.len());
+            self.meter.charge_bytes(StateCost::Value, value.len());
         }
         value
     }
@@ -112,7 +119,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
         let delta: Vec<_> = delta.collect();
-        if !self.meter.charge(StateCost::Rooted, delta.len()) {
+        if !self.rooted(&delta) {
             return Default::default();
         }
         self.state.storage_root(delta.into_iter(), state_version)
@@ -125,7 +132,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
         let delta: Vec<_> = delta.collect();
-        if !self.meter.charge(StateCost::Rooted, delta.len()) {
+        if !self.rooted(&delta) {
             return Default::default();
         }
         self.state

@@ -73,31 +73,39 @@ where
         self.state.meter.charge(cost, times)
     }
 
+    /// Layers that the guest has open.
+    fn layers(&self) -> usize {
+        self.appended.len() - 1
+    }
+
     /// Charges for so many keys having changed: each layer that is open hands them on when it is
     /// committed.
     fn changed(&self, keys: usize) -> bool {
-        let layers = self.appended.len() - 1;
-        self.charge(StateCost::Changed, keys.saturating_mul(layers))
+        self.charge(StateCost::Changed, keys.saturating_mul(self.layers()))
     }
 
     /// Charges for a value that is handed out.
     fn handed_out(&self, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
         if let Some(value) = &value {
-            self.state.meter.charge_value(value.len());
+            self.state.meter.charge_bytes(StateCost::Value, value.len());
         }
         value
     }
 
-    /// Charges for a child trie whose first change this is.
-    fn touch(&self, child: &ChildInfo) {
-        if self.overlay.child_changes(child.storage_key()).is_none() {
-            self.charge(StateCost::Child, 1);
-        }
+    /// Charges for a child trie whose first change this is: it gets all layers that are open, which
+    /// will be closed in it. Whether it may be changed.
+    fn touch(&self, child: &ChildInfo) -> bool {
+        let known = self.overlay.child_changes(child.storage_key()).is_some();
+        known
+            || self.charge(StateCost::Child, 1)
+                && self.charge(StateCost::Changed, self.layers().saturating_mul(2))
     }
 
-    /// Charges for opening or closing a layer in each child trie that was changed.
-    fn all_children(&self) {
-        self.charge(StateCost::Changed, at_least(self.overlay.children()));
+    /// Charges for opening a layer in each child trie that was changed, and for closing it, by whomever
+    /// that is done.
+    fn open_in_children(&self) {
+        let children = at_least(self.overlay.children());
+        self.charge(StateCost::Changed, children.saturating_mul(2));
     }
 
     /// The keys that the block has changed in this child trie.
@@ -188,8 +196,7 @@ where
         limit: Option<u32>,
         cursor: Option<&[u8]>,
     ) -> MultiRemovalResults {
-        self.touch(child);
-        if !self.charge(StateCost::Changed, self.changes_of(child)) {
+        if !self.touch(child) || !self.charge(StateCost::Changed, self.changes_of(child)) {
             return NOTHING_REMOVED;
         }
         let removed = self.reference().kill_child_storage(child, limit, cursor);
@@ -219,8 +226,7 @@ where
         limit: Option<u32>,
         cursor: Option<&[u8]>,
     ) -> MultiRemovalResults {
-        self.touch(child);
-        if !self.charge(StateCost::Changed, self.changes_of(child)) {
+        if !self.touch(child) || !self.charge(StateCost::Changed, self.changes_of(child)) {
             return NOTHING_REMOVED;
         }
         let mut reference = self.reference();
@@ -239,9 +245,9 @@ where
     }
 
     fn place_child_storage(&mut self, child: &ChildInfo, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.touch(child);
-        self.changed(1);
-        self.reference().place_child_storage(child, key, value);
+        if self.touch(child) && self.changed(1) {
+            self.reference().place_child_storage(child, key, value);
+        }
     }
 
     fn storage_root(&mut self, state_version: StateVersion) -> Vec<u8> {
@@ -259,7 +265,7 @@ where
         if !self.appended.iter().any(|keys| keys.contains(&key)) {
             // One of the state is charged for when it is read.
             let copied = self.overlay.storage(&key).flatten().map_or(0, <[u8]>::len);
-            if !self.state.meter.charge_value(copied) {
+            if !self.state.meter.charge_bytes(StateCost::Value, copied) {
                 return;
             }
             if let Some(keys) = self.appended.last_mut() {
@@ -270,21 +276,19 @@ where
     }
 
     fn storage_start_transaction(&mut self) {
-        self.all_children();
+        self.open_in_children();
         self.reference().storage_start_transaction();
         self.extensions.storage_start_transaction();
         self.appended.push(HashSet::new());
     }
 
     fn storage_rollback_transaction(&mut self) -> Result<(), ()> {
-        self.all_children();
         self.reference().storage_rollback_transaction()?;
         self.appended.pop();
         self.extensions.storage_rollback_transaction()
     }
 
     fn storage_commit_transaction(&mut self) -> Result<(), ()> {
-        self.all_children();
         self.reference().storage_commit_transaction()?;
         let committed = self.appended.pop().unwrap_or_default();
         if let Some(below) = self.appended.last_mut() {

@@ -11,7 +11,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use rocksdb::{Direction, IteratorMode};
 use sp_core::{
     Blake2Hasher, H256, Hasher,
     storage::{ChildInfo, StateVersion},
@@ -28,9 +27,6 @@ use super::{
     delta::{DeltaHasher, effective_delta},
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
-
-/// A key within its trie, and its value.
-type Entry = (Vec<u8>, Vec<u8>);
 
 /// A consistent, read-only view of the state after one block.
 pub struct StateView<'db> {
@@ -103,30 +99,31 @@ impl<'db> StateView<'db> {
         self.exists(space, key).unwrap_or(true)
     }
 
-    /// Up to `count` entries of `space` at or after `start` (bytes within the space).
+    /// Up to `count` keys of `space` at or after `start` (bytes within the space). Values, which may be
+    /// large, are left where they are.
     fn scan(
         &self,
         space: &FlatSpace,
         start: &[u8],
         count: usize,
-    ) -> Result<VecDeque<Entry>, StateError> {
+    ) -> Result<VecDeque<Vec<u8>>, StateError> {
         let column = self.database.column(CF_FLAT);
-        let from = space.key(start);
-        let mode = IteratorMode::From(&from, Direction::Forward);
+        let mut entries = self.snapshot.raw_iterator_cf(column);
+        entries.seek(space.key(start));
         let mut found = VecDeque::new();
-        for entry in self.snapshot.iterator_cf(column, mode).take(count) {
-            let (database_key, value) = self.noted(entry.map_err(StateError::from))?;
-            let Some(key) = space.strip(&database_key) else {
-                break;
-            };
-            found.push_back((key.to_vec(), value.into_vec()));
+        while found.len() < count
+            && let Some(key) = entries.key().and_then(|key| space.strip(key))
+        {
+            found.push_back(key.to_vec());
+            entries.next();
         }
+        self.noted(entries.status().map_err(StateError::from))?;
         Ok(found)
     }
 
     fn next_key(&self, space: &FlatSpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let after = [key, &[0]].concat();
-        Ok(self.scan(space, &after, 1)?.pop_front().map(|(key, _)| key))
+        Ok(self.scan(space, &after, 1)?.pop_front())
     }
 
     /// The trie over the stored nodes of this view.
@@ -291,7 +288,7 @@ pub struct FlatIter<'db> {
     space: FlatSpace,
     prefix: Vec<u8>,
     next: Option<Vec<u8>>,
-    batch: VecDeque<Entry>,
+    batch: VecDeque<Vec<u8>>,
     scan: usize,
     view: std::marker::PhantomData<&'db ()>,
 }
@@ -314,7 +311,7 @@ impl FlatIter<'_> {
         }
     }
 
-    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<Entry, StateError>> {
+    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<Vec<u8>, StateError>> {
         if self.batch.is_empty() {
             let start = self.next.take()?;
             match view.scan(&self.space, &start, self.scan) {
@@ -323,16 +320,13 @@ impl FlatIter<'_> {
             }
             // A short batch was the last one.
             if self.batch.len() == self.scan {
-                self.next = self
-                    .batch
-                    .back()
-                    .map(|(key, _)| [key, [0].as_slice()].concat());
+                self.next = self.batch.back().map(|key| [key, [0].as_slice()].concat());
             }
             self.scan = (self.scan * 2).min(SCAN_MAX);
         }
-        let (key, value) = self.batch.pop_front()?;
+        let key = self.batch.pop_front()?;
         if key.starts_with(&self.prefix) {
-            return Some(Ok((key, value)));
+            return Some(Ok(key));
         }
         self.batch.clear();
         self.next = None;
@@ -345,14 +339,22 @@ impl<'db> StorageIterator<Blake2Hasher> for FlatIter<'db> {
     type Error = StateError;
 
     fn next_key(&mut self, backend: &StateView<'db>) -> Option<Result<StorageKey, StateError>> {
-        self.next_pair(backend).map(|pair| pair.map(|(key, _)| key))
+        self.advance(backend)
     }
 
     fn next_pair(
         &mut self,
         backend: &StateView<'db>,
     ) -> Option<Result<(StorageKey, StorageValue), StateError>> {
-        self.advance(backend)
+        let key = match self.advance(backend)? {
+            Ok(key) => key,
+            Err(error) => return Some(Err(error)),
+        };
+        // One snapshot holds both.
+        match backend.get(&self.space, &key) {
+            Ok(value) => Some(Ok((key, value.unwrap_or_default()))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     fn was_complete(&self) -> bool {

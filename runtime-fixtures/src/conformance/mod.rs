@@ -37,7 +37,7 @@ const GENEROUS: ConsensusFuel = ConsensusFuel {
     extrinsic: Fuel(1 << 50),
     block: Fuel(1 << 50),
     initialize: Fuel(1 << 50),
-    finalize: Fuel(1 << 50),
+    finalize: Fuel(1 << 52),
     depth_bytes_max: 64 << 20,
 };
 
