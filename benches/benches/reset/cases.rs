@@ -46,6 +46,7 @@ pub(crate) fn all() -> Vec<Case> {
     let kusama = kusama.and_then(|path| std::fs::read(path).ok());
     let mut cases = kusama.map(|code| of_kusama(&code)).unwrap_or_default();
     cases.extend(of_guest());
+    cases.extend([of_image(), of_random_pages()]);
     cases.extend([500, 5_000, 30_000].map(with_functions));
     cases.extend([1, 1_024, 8_192].map(with_table));
     cases
@@ -64,12 +65,9 @@ fn of_kusama(code: &[u8]) -> Vec<Case> {
             threads: true,
             ..case("dirty_1mb_of_memory", dirty, &pages(0, 16))
         },
-        case("dirty_image_pages", dirty, &pages(0x10_0000, 16)),
-        Case {
-            // 256 pages, of which a tenth is new in each call.
-            input: Box::new(|call| pages(0x80_0000 + call % 1_000 * 26 * PAGE, 16)),
-            ..case("drifting_dirty_set", dirty, &[])
-        },
+        // Kusama's function begins where its argument by 65,536 says, so it reaches the image, which
+        // begins at 1 MiB, only with more pages: these are 256 before it, and 96 of it.
+        case("dirty_image_pages", dirty, &pages(0, 22)),
         case("Core_version", "Core_version", &[]),
     ]
 }
@@ -89,8 +87,15 @@ fn of_guest() -> Vec<Case> {
             )
         }
     };
+    let dirty = "test_dirty_plenty_memory";
     vec![
         case("call_empty_function", "test_empty_return", &[0]),
+        case("dirty_1mb_of_memory", dirty, &pages(0x80_0000, 16)),
+        Case {
+            // 256 pages, of which a tenth is new in each call.
+            input: Box::new(|call| pages(0x80_0000 + call % 1_000 * 26 * PAGE, 16)),
+            ..case("drifting_dirty_set", dirty, &[])
+        },
         growth(1),
         growth(16),
         growth(256),
@@ -101,6 +106,52 @@ fn of_guest() -> Vec<Case> {
 const FRAME: &str = r#"(memory (export "memory") 17)
     (global (export "__heap_base") i32 (i32.const 65536))
     (func (export "run") (param i32 i32) (result i64) (i64.const 0))"#;
+
+/// Writes to every page of an image of 1 MiB, and changes what is there.
+fn of_image() -> Case {
+    let data = "x".repeat(1 << 20);
+    let items = format!(
+        r#"(data (i32.const 0) "{data}")
+        (func (export "dirty") (param $at i32) (param i32) (result i64)
+            (local.set $at (i32.const 0))
+            (loop $next
+                (i32.store (local.get $at) (i32.const 7))
+                (br_if $next (i32.lt_u
+                    (local.tee $at (i32.add (local.get $at) (i32.const 4096)))
+                    (i32.const 0x100000))))
+            (i64.const 0))"#
+    );
+    Case {
+        method: "dirty",
+        all_strategies: true,
+        ..of_text("image/dirty_1mb_of_memory".to_owned(), &items)
+    }
+}
+
+/// Writes to 256 pages of 100 MiB that nobody foresees, other ones in each call.
+fn of_random_pages() -> Case {
+    let items = r#"(func (export "dirty") (param $at i32) (param i32) (result i64)
+        (local $seed i32) (local $left i32)
+        (local.set $seed (i32.load (local.get $at)))
+        (local.set $left (i32.const 256))
+        (loop $next
+            (local.set $seed (i32.add (i32.mul (local.get $seed) (i32.const 1664525))
+                (i32.const 1013904223)))
+            (i32.store
+                (i32.add (i32.const 0x200000)
+                    (i32.shl (i32.rem_u (i32.shr_u (local.get $seed) (i32.const 8))
+                        (i32.const 25600)) (i32.const 12)))
+                (i32.const 7))
+            (br_if $next
+                (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (i64.const 0))"#;
+    Case {
+        method: "dirty",
+        input: Box::new(|call| call.wrapping_mul(2_654_435_761).to_le_bytes().to_vec()),
+        all_strategies: true,
+        ..of_text("random/256_pages".to_owned(), items)
+    }
+}
 
 fn of_text(id: String, items: &str) -> Case {
     let text = format!("(module {FRAME} {items})");

@@ -64,10 +64,11 @@ const PATIENCE_MAX: u32 = 64;
 const OPEN_RANGES_MAX: usize = 4;
 /// Pages between hot ones that are opened with them.
 const GAP_PAGES_MAX: usize = 16;
-/// Resets without having been written to after which a page is given back.
-const STRIKES_MAX: u8 = 3;
-/// Sealed resets between two looks at what is still written to.
-const RECHECK_CALLS: u32 = 64;
+/// Resets without having changed after which a page is given back. One that is written to and does not
+/// change looks the same; giving it back costs it a fault, keeping it a comparison a twentieth of that.
+const STRIKES_MAX: u8 = 8;
+/// Sealed resets between two looks at what still changes, at first, and at most.
+const RECHECK_CALLS: Range<u32> = 64..16_384;
 /// Calls a wild guest is left alone for, at first, and at most.
 const WILD_CALLS: Range<u32> = 8..1_024;
 /// Ranges given back one by one in a reset.
@@ -211,6 +212,7 @@ pub(crate) struct Tracker {
     quiet: u32,
     patience: u32,
     wild_calls: u32,
+    recheck_calls: u32,
     found: Vec<Range<usize>>,
     kept: Vec<Hot>,
 }
@@ -225,6 +227,7 @@ impl Tracker {
             quiet: 0,
             patience: PATIENCE_MIN,
             wild_calls: WILD_CALLS.start,
+            recheck_calls: RECHECK_CALLS.start,
             found: Vec::with_capacity(SCANNED_MAX),
             kept: Vec::new(),
         }
@@ -254,7 +257,7 @@ impl Tracker {
     ) -> io::Result<()> {
         match self.mode {
             Mode::Sealed(calls) if area.is_sealed() => {
-                if calls >= RECHECK_CALLS {
+                if calls >= self.recheck_calls {
                     return self.recheck(area);
                 }
                 self.mode = Mode::Sealed(calls + 1);
@@ -265,7 +268,7 @@ impl Tracker {
             }
             Mode::Sealed(calls) => {
                 // Something new was written to.
-                if calls < RECHECK_CALLS / 2 {
+                if calls < RECHECK_CALLS.start / 2 {
                     self.patience = (self.patience * 2).min(PATIENCE_MAX);
                 }
                 self.learn_anew();
@@ -368,6 +371,9 @@ impl Tracker {
             }
         }
         std::mem::swap(&mut self.hot, &mut self.kept);
+        if !dropped.is_empty() {
+            self.patience = PATIENCE_MIN;
+        }
         self.quiet = if news || !dropped.is_empty() {
             0
         } else {
@@ -417,6 +423,10 @@ impl Tracker {
         self.wild_calls = WILD_CALLS.start;
         self.mode = Mode::Sealed(0);
         if unused > pages / 2 && unused > GAP_PAGES_MAX {
+            // If they come back, this is not worth doing soon again.
+            self.recheck_calls = (self.recheck_calls * 4).min(RECHECK_CALLS.end);
+            // Long enough for those pages to be given back.
+            self.patience = u32::from(STRIKES_MAX) + 1;
             area.unseal()?;
             self.learn_anew();
         }
@@ -558,7 +568,7 @@ mod tests {
             bench.reset();
         }
         assert!(bench.area.is_sealed());
-        for _ in 0..80 {
+        for _ in 0..100 {
             bench.store([100]);
             bench.reset();
         }
