@@ -285,6 +285,7 @@ impl ExecutorConfig {
             instances_max: self.instances_max,
             snapshots: [self.onchain_instances, self.offchain_instances]
                 .contains(&InstanceMode::Snapshot),
+            heap_extra_min: self.onchain_heap.extra().min(self.offchain_heap.extra()),
             instances_cached_max: self.instances_cached_max,
             memory: self.memory,
             hot_bytes_max: self.hot_bytes_max,

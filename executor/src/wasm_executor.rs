@@ -242,7 +242,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             if let Some(pool) = pool {
                 return call_snapshot(pool, method, input, heap, limits, state);
             }
-            match call_fresh(runtime.scratch()?, method, input, heap, limits, state) {
+            match call_fresh(runtime.scratch(heap)?, method, input, heap, limits, state) {
                 // The engine's pool is used up before the guest has begun.
                 Err(CallError::NoFreeInstance) => {
                     call_fresh(runtime.overflow()?, method, input, heap, limits, state)

@@ -169,14 +169,14 @@ impl Seat {
     }
 
     /// Sets the limits of a call, and has it watched. The meter is as it was at first.
-    pub(crate) fn begin(
-        &self,
-        limits: &CallLimits,
+    pub(crate) fn begin<'s>(
+        &'s self,
+        limits: &'s CallLimits,
         state: Option<&StateMeter>,
-    ) -> Result<Gauge<'_>, GaugeError> {
+    ) -> Result<Gauge<'s>, GaugeError> {
         let mut gauge = Gauge {
             seat: self,
-            limits: limits.clone(),
+            limits,
             watch: None,
             _state: None,
         };
@@ -212,7 +212,7 @@ impl Seat {
 /// One call's count and limits. Dropping it ends the watch over the call.
 pub(crate) struct Gauge<'s> {
     seat: &'s Seat,
-    limits: CallLimits,
+    limits: &'s CallLimits,
     watch: Option<Watch<'s>>,
     _state: Option<Attached>,
 }

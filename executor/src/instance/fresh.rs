@@ -70,7 +70,9 @@ fn run(
     }
     let memory = find_memory(store, instance, form)?;
     let heap_base = find_heap_base(store, instance, form)?;
-    if memory.grow(&mut *store, u64::from(heap.extra())).is_err() {
+    let pages = u64::from(form.memory_pages_initial) + u64::from(heap.extra());
+    let missing = pages.saturating_sub(form.memory_pages_made.into());
+    if missing > 0 && memory.grow(&mut *store, missing).is_err() {
         return Err(match store.data_mut().take_out_of_memory() {
             Some(out_of_memory) => out_of_memory.into(),
             None => CallError::HeapTooLarge {

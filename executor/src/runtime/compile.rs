@@ -24,10 +24,9 @@ use crate::{
 };
 
 use super::{
-    Engine, RuntimeBlob, RuntimeError,
-    own_memory::{MEMORY_EXPORT, own_memory},
-    template::template,
-    version,
+    Engine, HeapPages, RuntimeBlob, RuntimeError,
+    own_memory::{MEMORY_EXPORT, initial_pages, own_memory},
+    template, version,
 };
 
 const HEAP_BASE_EXPORT: &str = "__heap_base";
@@ -39,6 +38,9 @@ pub(crate) struct EntryPoint {
     /// Counts entry points.
     pub(crate) number: usize,
 }
+
+/// By name, looked up in every call; `None` for functions without the signature of a runtime call.
+type EntryPoints = HashMap<String, Option<EntryPoint>, foldhash::fast::RandomState>;
 
 /// The result of looking for an entry point.
 pub(crate) enum ExportLookup {
@@ -52,11 +54,14 @@ pub(crate) struct Form {
     pub(crate) instance_pre: InstancePre<HostState>,
     pub(crate) memory: ModuleExport,
     pub(crate) heap_base: ModuleExport,
+    /// Pages of the code's memory at the beginning.
     pub(crate) memory_pages_initial: u32,
+    /// Pages an instance is made with; more where every heap has them.
+    pub(crate) memory_pages_made: u32,
     pub(crate) metering: Metering,
     /// What has to be put back beside memory.
     pub(crate) globals: Vec<ModuleExport>,
-    entry_points: HashMap<String, Option<EntryPoint>>,
+    entry_points: EntryPoints,
 }
 
 impl Form {
@@ -66,6 +71,7 @@ impl Form {
         engine: &Engine,
         wasmtime: &wasmtime::Engine,
         wasm: &[u8],
+        memory_pages_initial: u32,
         globals: &[String],
     ) -> Result<(Self, Vec<String>), RuntimeError> {
         let instrumented = match &engine.instrumentation {
@@ -77,7 +83,7 @@ impl Form {
             reason: format!("{error:#}"),
         };
         let module = Module::new(wasmtime, wasm).map_err(failed)?;
-        let (memory, memory_pages_initial) = find_memory(&module)?;
+        let (memory, memory_pages_made) = find_memory(&module)?;
         let heap_base = find_heap_base(&module)?;
         let mut linker = Linker::new(wasmtime);
         let missing_host_functions = register::<H>(&mut linker, &module)?;
@@ -91,6 +97,7 @@ impl Form {
             memory,
             heap_base,
             memory_pages_initial,
+            memory_pages_made,
             metering: metering(engine, &module),
         };
         Ok((form, missing_host_functions))
@@ -121,9 +128,14 @@ impl Later {
         engine: &Engine,
         wasmtime: &wasmtime::Engine,
         wasm: &Arc<[u8]>,
+        pages: u32,
+        extra: u32,
     ) -> Self {
         let (engine, wasmtime, wasm) = (engine.clone(), wasmtime.clone(), Arc::clone(wasm));
-        let compile = move || Ok(Form::new::<H>(&engine, &wasmtime, &wasm, &[])?.0);
+        let compile = move || {
+            let wasm = own_memory(&wasm, extra)?;
+            Ok(Form::new::<H>(&engine, &wasmtime, &wasm, pages, &[])?.0)
+        };
         Self {
             compile: Box::new(compile),
             compiled: OnceLock::new(),
@@ -175,8 +187,8 @@ impl Runtime {
         blob: &RuntimeBlob,
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
-        let wasm: Arc<[u8]> = own_memory(blob.wasm())?.into();
-        let template = engine.snapshots.then(|| template(&wasm));
+        let wasm: Arc<[u8]> = own_memory(blob.wasm(), 0)?.into();
+        let template = engine.snapshots.then(|| template::template(&wasm));
         let template = match template {
             Some(Err(why)) => {
                 log::info!(
@@ -188,11 +200,21 @@ impl Runtime {
             }
             found => found.and_then(Result::ok),
         };
+        let pages = initial_pages(&wasm)?;
+        // A start function would see a larger memory, and data could lie beyond the code's own.
+        let plain = template.is_some() || template::template(&wasm).is_ok();
+        let extra = if plain { engine.heap_extra_min } else { 0 };
         let (form, missing_host_functions) = match &template {
-            Some(made) => Form::new::<H>(engine, &engine.on_demand, &made.wasm, &made.globals)?,
-            // What the pool has no room for is made without it.
-            None => Form::new::<H>(engine, &engine.wasmtime, &wasm, &[])
-                .or_else(|_| Form::new::<H>(engine, &engine.on_demand, &wasm, &[]))?,
+            Some(made) => {
+                let engines = (engine, &engine.on_demand);
+                Form::new::<H>(engines.0, engines.1, &made.wasm, pages, &made.globals)?
+            }
+            None => {
+                let larger = own_memory(&wasm, extra)?;
+                // What the pool has no room for is made without it.
+                Form::new::<H>(engine, &engine.wasmtime, &larger, pages, &[])
+                    .or_else(|_| Form::new::<H>(engine, &engine.on_demand, &wasm, pages, &[]))?
+            }
         };
         let pool = template.map(|made| {
             let bytes =
@@ -205,8 +227,8 @@ impl Runtime {
         let mut runtime = Self {
             form,
             pool,
-            scratch: Later::new::<H>(engine, &engine.wasmtime, &wasm),
-            overflow: Later::new::<H>(engine, &engine.on_demand, &wasm),
+            scratch: Later::new::<H>(engine, &engine.wasmtime, &wasm, pages, extra),
+            overflow: Later::new::<H>(engine, &engine.on_demand, &wasm, pages, 0),
             version: RuntimeVersion::default(),
             code_hash: blob.code_hash(),
             missing_host_functions,
@@ -254,13 +276,18 @@ impl Runtime {
         self.pool.as_ref().map(|pool| (pool, &self.form))
     }
 
-    /// The form for instances from scratch.
-    pub(crate) fn scratch(&self) -> Result<&Form, CallError> {
-        match self.pool {
+    /// The form for instances from scratch with this heap.
+    pub(crate) fn scratch(&self, heap: HeapPages) -> Result<&Form, CallError> {
+        let form = match self.pool {
             // What the pool has no room for is made without it.
-            Some(_) => self.scratch.form().or_else(|_| self.overflow()),
-            None => Ok(&self.form),
+            Some(_) => self.scratch.form().or_else(|_| self.overflow())?,
+            None => &self.form,
+        };
+        let pages = form.memory_pages_initial.saturating_add(heap.extra());
+        if form.memory_pages_made > pages {
+            return self.overflow();
         }
+        Ok(form)
     }
 
     /// The form for instances from scratch beyond what the engine's pool holds.
@@ -315,7 +342,7 @@ fn find_heap_base(module: &Module) -> Result<ModuleExport, RuntimeError> {
 }
 
 /// Every exported function; `None` for one without the signature of a runtime call.
-fn entry_points(module: &Module) -> HashMap<String, Option<EntryPoint>> {
+fn entry_points(module: &Module) -> EntryPoints {
     let mut numbers = 0..;
     module
         .exports()

@@ -50,6 +50,8 @@ pub(crate) struct EngineConfig {
     pub(crate) instances_max: u32,
     /// Whether any instances are put back after a call.
     pub(crate) snapshots: bool,
+    /// Pages beyond the initial ones that every configured heap has.
+    pub(crate) heap_extra_min: u32,
     pub(crate) instances_cached_max: u32,
     pub(crate) memory: MemoryStrategy,
     pub(crate) hot_bytes_max: usize,
@@ -72,6 +74,7 @@ pub struct Engine {
     /// For instances that are put back after a call, and for those beyond the pool.
     pub(crate) on_demand: wasmtime::Engine,
     pub(crate) snapshots: bool,
+    pub(crate) heap_extra_min: u32,
     pub(crate) resetter: Arc<Resetter>,
     pub(crate) instances_cached_max: Arc<AtomicU32>,
     pub(crate) verify_reset_every: Option<NonZeroU32>,
@@ -98,6 +101,7 @@ impl Engine {
             wasmtime,
             on_demand,
             snapshots: config.snapshots,
+            heap_extra_min: config.heap_extra_min,
             resetter: Arc::new(Resetter::new(config.memory, config.hot_bytes_max)),
             instances_cached_max: Arc::new(AtomicU32::new(config.instances_cached_max)),
             verify_reset_every: config.verify_reset_every,

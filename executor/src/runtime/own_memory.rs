@@ -4,6 +4,7 @@
 //! The memory keeps its index and initial size and loses its maximum, which the heap limit
 //! replaces. All other sections are copied byte for byte.
 
+use slackwater_host_functions::state::WASM_PAGES_MAX;
 use wasm_encoder::{
     ExportKind, ExportSection, MemorySection, MemoryType, Module, RawSection, SectionId,
     reencode::{Reencode, RoundtripReencoder},
@@ -15,15 +16,30 @@ use super::{RuntimeError, blob::invalid};
 /// The name under which a runtime's memory must be exported.
 pub(super) const MEMORY_EXPORT: &str = "memory";
 
-/// Rewrites `wasm`, which must be valid, so that it defines its memory and exports it.
+/// Rewrites `wasm`, which must be valid, so that it defines its memory, of `extra` pages more than it
+/// says, and exports it. What would be more than a memory can be is not added.
 ///
 /// # Errors
 /// [`RuntimeError::Invalid`] when `wasm` cannot be read.
-pub(super) fn own_memory(wasm: &[u8]) -> Result<Vec<u8>, RuntimeError> {
-    rewrite(wasm).map_err(|error| match error {
+pub(super) fn own_memory(wasm: &[u8], extra: u32) -> Result<Vec<u8>, RuntimeError> {
+    rewrite(wasm, extra.into()).map_err(|error| match error {
         Rewrite::Read(error) => invalid(&error),
         Rewrite::Encode(reason) => RuntimeError::Invalid { offset: 0, reason },
     })
+}
+
+/// Pages of the memory that `wasm` defines; 0 if it has none.
+pub(super) fn initial_pages(wasm: &[u8]) -> Result<u32, RuntimeError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::MemorySection(memories) = payload.map_err(|error| invalid(&error))? {
+            let memory = memories.into_iter().next().transpose();
+            let pages = memory
+                .map_err(|error| invalid(&error))?
+                .map_or(0, |memory| memory.initial);
+            return Ok(u32::try_from(pages).unwrap_or(u32::MAX));
+        }
+    }
+    Ok(0)
 }
 
 enum Rewrite {
@@ -43,7 +59,7 @@ struct Pending {
     export: Option<String>,
 }
 
-fn rewrite(wasm: &[u8]) -> Result<Vec<u8>, Rewrite> {
+fn rewrite(wasm: &[u8], extra: u64) -> Result<Vec<u8>, Rewrite> {
     let mut module = Module::new();
     let mut pending = Pending {
         memory: None,
@@ -61,7 +77,7 @@ fn rewrite(wasm: &[u8]) -> Result<Vec<u8>, Rewrite> {
                     let import = import?;
                     match import.ty {
                         TypeRef::Memory(memory) => {
-                            pending.memory = Some(without_maximum(memory.initial));
+                            pending.memory = Some(without_maximum(memory.initial, extra));
                             pending.export = Some(import.name.to_owned());
                         }
                         _ => RoundtripReencoder
@@ -74,7 +90,7 @@ fn rewrite(wasm: &[u8]) -> Result<Vec<u8>, Rewrite> {
             Payload::MemorySection(memories) => {
                 let mut section = MemorySection::new();
                 for memory in memories.clone() {
-                    section.memory(without_maximum(memory?.initial));
+                    section.memory(without_maximum(memory?.initial, extra));
                 }
                 module.section(&section);
             }
@@ -138,9 +154,14 @@ impl Pending {
     }
 }
 
-fn without_maximum(pages_initial: u64) -> MemoryType {
+fn without_maximum(pages_initial: u64, extra: u64) -> MemoryType {
+    let larger = pages_initial + extra;
     MemoryType {
-        minimum: pages_initial,
+        minimum: if larger > WASM_PAGES_MAX.into() {
+            pages_initial
+        } else {
+            larger
+        },
         maximum: None,
         memory64: false,
         shared: false,
@@ -163,7 +184,7 @@ mod tests {
     use super::*;
 
     fn rewritten(text: &str) -> String {
-        let wasm = own_memory(&wat::parse_str(text).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+        let wasm = own_memory(&wat::parse_str(text).unwrap(), 0).unwrap_or_else(|e| panic!("{e}"));
         super::super::GuestProfile::Substrate
             .validate(&wasm)
             .unwrap();
@@ -188,6 +209,16 @@ mod tests {
         let text = rewritten(r#"(module (memory (export "memory") 2 5))"#);
         assert!(text.contains("(memory (;0;) 2)"), "{text}");
         assert_eq!(text.matches("(export").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn pages_are_added_if_a_memory_can_have_them() {
+        let wasm = wat::parse_str(r#"(module (memory (export "memory") 2 5))"#).unwrap();
+        for (extra, pages) in [(3, "(memory (;0;) 5)"), (65_535, "(memory (;0;) 2)")] {
+            let made = own_memory(&wasm, extra).unwrap_or_else(|error| panic!("{error}"));
+            let text = wasmprinter::print_bytes(made).unwrap();
+            assert!(text.contains(pages), "{text}");
+        }
     }
 
     #[test]
