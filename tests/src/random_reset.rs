@@ -4,8 +4,8 @@
 use arbitrary::Unstructured;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, Instruction, MemArg, RawSection, SectionId, TypeSection,
-    ValType as Encoded,
+    GlobalSection, GlobalType, Instruction, MemArg, MemorySection, MemoryType, RawSection,
+    SectionId, TypeSection, ValType as Encoded,
     reencode::{Reencode, RoundtripReencoder},
 };
 use wasm_smith::{Config, Module};
@@ -63,7 +63,7 @@ pub fn random_runtime(number: usize) -> Option<RandomRuntime> {
     let mut module = Module::new(config, &mut random).ok()?;
     module.ensure_termination(PATIENCE).ok()?;
     let found = Found::read(&module.to_bytes());
-    if found.pages == 0 || found.of.is_empty() {
+    if found.of.is_empty() {
         return None;
     }
     Some(found.runtime(&module.to_bytes()))
@@ -76,7 +76,6 @@ struct Found {
     of: Vec<u32>,
     /// The types of all globals, and whether they are mutable.
     globals: Vec<(ValType, bool)>,
-    pages: u64,
     writes: bool,
 }
 
@@ -95,10 +94,6 @@ impl Found {
                 Payload::GlobalSection(globals) => {
                     let globals = globals.into_iter().map(|global| global.expect("valid").ty);
                     found.globals = globals.map(|ty| (ty.content_type, ty.mutable)).collect();
-                }
-                Payload::MemorySection(memories) => {
-                    let memory = memories.into_iter().next().expect("one").expect("valid");
-                    found.pages = memory.initial;
                 }
                 Payload::CodeSectionEntry(body) => {
                     let mut operators = body.get_operators_reader().expect("valid").into_iter();
@@ -253,6 +248,19 @@ impl Found {
                 Payload::GlobalSection(section) => {
                     let copied = RoundtripReencoder.parse_global_section(&mut globals, section);
                     copied.expect("copies");
+                }
+                Payload::MemorySection(memories) => {
+                    // One that begins empty would have no place for an input.
+                    let memory = memories.into_iter().next().expect("one").expect("valid");
+                    let mut section = MemorySection::new();
+                    section.memory(MemoryType {
+                        minimum: memory.initial.max(1),
+                        maximum: memory.maximum.map(|maximum| maximum.max(1)),
+                        memory64: false,
+                        shared: false,
+                        page_size_log2: None,
+                    });
+                    module.section(&section);
                 }
                 Payload::ExportSection(_) | Payload::CodeSectionStart { .. } => {}
                 Payload::CodeSectionEntry(body) => {

@@ -43,13 +43,13 @@ mod sync {
         }
     }
 
-    pub(super) fn pause() {
+    pub(super) fn pause(_tries: &mut u32) {
         loom::thread::yield_now();
     }
 
     /// As waiting a little.
     pub(super) fn rest() {
-        pause();
+        pause(&mut 0);
     }
 }
 

@@ -128,13 +128,14 @@ fn a_call_after_others_is_as_a_call_alone() {
     let mut tally = Tally::default();
     let mut random = Random(1);
     let count = runs("SLACKWATER_RESET_MODULES", 150);
-    for number in 0..count {
+    let first = runs("SLACKWATER_RESET_FIRST", 0);
+    for number in first..first + count {
         if let Some(made) = random_runtime(number) {
             tally.check(&executors, &made, &mut random);
         }
     }
     println!("{tally:?}");
-    assert!(tally.modules > count / 3, "{tally:?}");
+    assert!(tally.modules > count / 2, "{tally:?}");
     assert!(tally.writing > tally.modules / 2, "{tally:?}");
     assert!(tally.returned > tally.modules, "{tally:?}");
     assert!(tally.trapped > tally.modules / 4, "{tally:?}");

@@ -139,6 +139,7 @@ impl<R: Watched> Handover<R> {
     /// stopped. Only for whoever began it.
     pub(super) fn end(&self, index: usize) -> (Option<R>, bool) {
         let slot = &self.slots[index];
+        let mut tries = 0;
         let stopped = loop {
             let claim = |from| {
                 slot.phase
@@ -153,7 +154,7 @@ impl<R: Watched> Handover<R> {
                 }
                 Err(ASKING) => rest(),
                 // A look takes nanoseconds.
-                Err(_) => pause(),
+                Err(_) => pause(&mut tries),
             }
         };
         let run = slot.run.with_mut(|cell| {
@@ -214,10 +215,11 @@ impl<R: Watched> Handover<R> {
 
     /// What the run in a slot does whose store faulted. Only for that run's thread.
     pub(super) fn fault(&self, index: usize) -> Fault {
+        let mut tries = 0;
         loop {
             match self.slots[index].phase.load(Ordering::Acquire) {
                 ARMED => return Fault::Stop,
-                LOOKING => pause(),
+                LOOKING => pause(&mut tries),
                 ASKING => rest(),
                 // It was protected for a moment only.
                 _ => return Fault::Resume,

@@ -26,7 +26,16 @@ pub(super) fn rest() {
     std::thread::sleep(std::time::Duration::from_micros(50));
 }
 
-/// Lets others go first. Called in signal handlers too, so it is one system call and nothing else.
-pub(super) fn pause() {
-    std::thread::yield_now();
+/// Tries before others are let go first.
+const SPINS: u32 = 1_000;
+
+/// Waits for somebody who needs nanoseconds, unless it has lost its processor: then lets others go first.
+/// Called in signal handlers too, so it is one system call at most, and nothing else.
+pub(super) fn pause(tries: &mut u32) {
+    *tries = tries.saturating_add(1);
+    if *tries < SPINS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
 }

@@ -301,19 +301,19 @@ mod tests {
             ("(table.set 0 (i32.const 0) (ref.null func))", "TableSet"),
             (
                 "(drop (table.grow 0 (ref.null func) (i32.const 1)))",
-                "table.grow",
+                "TableGrow",
             ),
             (
                 "(table.fill 0 (i32.const 0) (ref.null func) (i32.const 1))",
-                "table.fill",
+                "TableFill",
             ),
             (
                 "(table.copy 0 0 (i32.const 0) (i32.const 0) (i32.const 1))",
-                "table.copy",
+                "TableCopy",
             ),
             (
                 "(table.init 0 $e (i32.const 0) (i32.const 0) (i32.const 1))",
-                "table.init",
+                "TableInit",
             ),
             ("(elem.drop $e)", "ElemDrop"),
         ] {
