@@ -82,6 +82,7 @@ struct Tally {
     returned: usize,
     trapped: usize,
     out_of_fuel: usize,
+    reused: u64,
 }
 
 impl Tally {
@@ -117,7 +118,10 @@ impl Tally {
                 Ended::Trapped(..) | Ended::Failed(_) => self.trapped += 1,
             }
         }
-        assert_sound(&snapshot);
+        // After some errors none is used again.
+        let counts = snapshot.instances();
+        assert_eq!((counts.differing, counts.failed), (0, 0), "{counts:?}");
+        self.reused += counts.reused;
     }
 }
 
@@ -139,6 +143,7 @@ fn a_call_after_others_is_as_a_call_alone() {
     assert!(tally.writing > tally.modules / 2, "{tally:?}");
     assert!(tally.returned > tally.modules, "{tally:?}");
     assert!(tally.trapped > tally.modules / 4, "{tally:?}");
+    assert!(tally.reused > 6 * tally.modules as u64, "{tally:?}");
 }
 
 /// Calls of our guest that return, trap in each way, fill, grow and burn.

@@ -355,9 +355,11 @@ fn entry_points(module: &Module) -> EntryPoints {
                 && function.results().all(|ty| matches!(ty, ValType::I64))
                 && function.results().len() == 1;
             let entry_point = module.get_export_index(export.name()).filter(|_| callable);
-            let entry_point = entry_point
-                .zip(numbers.next())
-                .map(|(export, number)| EntryPoint { export, number });
+            // Only entry points are counted.
+            let entry_point = entry_point.and_then(|export| {
+                let number = numbers.next()?;
+                Some(EntryPoint { export, number })
+            });
             Some((export.name().to_owned(), entry_point))
         })
         .collect()
