@@ -8,6 +8,7 @@
 //! | `image` | initial contents, as a sealed file in memory |
 //! | `area` | one guest memory: its length, its seal, its fault |
 //! | `creator` | areas as the memories of an engine |
+//! | `strategy` | what this machine is found to support |
 //! | `tracker` | which pages a guest writes to, and how they are put back |
 
 #[expect(
@@ -21,6 +22,7 @@ mod area;
 )]
 mod creator;
 mod image;
+mod strategy;
 #[expect(unsafe_code, reason = "mappings and copies by address")]
 mod sys;
 mod tracker;
@@ -28,5 +30,6 @@ mod tracker;
 pub(crate) use area::Area;
 pub(crate) use creator::{Areas, collect};
 pub(crate) use image::Image;
-pub use tracker::MemoryStrategy;
-pub(crate) use tracker::{Resetter, Tracker, first_difference};
+pub use strategy::MemoryStrategy;
+pub(crate) use strategy::Resetter;
+pub(crate) use tracker::{Tracker, first_difference};
