@@ -3,15 +3,15 @@
 
 use arbitrary::Unstructured;
 use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, Instruction, MemArg, MemorySection, MemoryType, RawSection,
-    SectionId, TypeSection, ValType as Encoded,
+    CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
+    GlobalType, Instruction, MemArg, MemorySection, MemoryType, RawSection, SectionId, TypeSection,
+    ValType as Encoded,
     reencode::{Reencode, RoundtripReencoder},
 };
 use wasm_smith::{Config, Module};
 use wasmparser::{FuncType, Parser, Payload, ValType};
 
-use crate::random_smith::{argument, bytes};
+use crate::random_smith::{bytes, call_repeatedly, config};
 
 /// Iterations and calls a random module makes before it traps.
 const PATIENCE: u32 = 20_000;
@@ -37,28 +37,9 @@ pub fn random_runtime(number: usize) -> Option<RandomRuntime> {
     let bytes = bytes(number);
     let mut random = Unstructured::new(&bytes);
     let config = Config {
-        allow_start_export: false,
-        bulk_memory_enabled: false,
-        reference_types_enabled: false,
-        simd_enabled: number.is_multiple_of(4),
-        relaxed_simd_enabled: false,
-        exceptions_enabled: false,
-        gc_enabled: false,
-        memory64_enabled: false,
-        tail_call_enabled: false,
-        threads_enabled: false,
-        custom_page_sizes_enabled: false,
-        wide_arithmetic_enabled: false,
-        extended_const_enabled: false,
-        max_imports: 0,
         min_memories: 1,
-        max_memories: 1,
-        max_memory32_bytes: 1 << 20,
-        max_table_elements: 1_000,
         min_funcs: 2,
-        disallow_traps: !number.is_multiple_of(3),
-        canonicalize_nans: false,
-        ..Config::default()
+        ..config(number)
     };
     let mut module = Module::new(config, &mut random).ok()?;
     module.ensure_termination(PATIENCE).ok()?;
@@ -121,37 +102,9 @@ impl Found {
             align,
             memory_index: 0,
         };
-        for instruction in [
-            Instruction::LocalGet(0),
-            Instruction::I32Load8U(byte(0)),
-            Instruction::I32Const(ROUNDS_MASK),
-            Instruction::I32And,
-            Instruction::LocalSet(0),
-            Instruction::Loop(BlockType::Empty),
-        ] {
-            function.instruction(&instruction);
-        }
-        for parameter in ty.params() {
-            for instruction in argument(*parameter) {
-                function.instruction(&instruction);
-            }
-        }
-        function.instruction(&Instruction::Call(callee));
-        for _ in ty.results() {
-            function.instruction(&Instruction::Drop);
-        }
-        for instruction in [
-            Instruction::LocalGet(0),
-            Instruction::I32Const(1),
-            Instruction::I32Sub,
-            Instruction::LocalTee(0),
-            Instruction::I32Const(0),
-            Instruction::I32GtS,
-            Instruction::BrIf(0),
-            Instruction::End,
-        ] {
-            function.instruction(&instruction);
-        }
+        function.instruction(&Instruction::LocalGet(0));
+        function.instruction(&Instruction::I32Load8U(byte(0)));
+        call_repeatedly(&mut function, callee, ty, ROUNDS_MASK);
         for (number, (ty, mutable)) in (0_u32..).zip(&self.globals) {
             let store = match ty {
                 ValType::I32 => Instruction::I32Store(byte(2)),

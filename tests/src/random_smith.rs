@@ -29,14 +29,12 @@ pub(crate) fn bytes(number: usize) -> Vec<u8> {
     blocks.flatten().collect()
 }
 
-/// The random module of this number, that ends; every third one may trap.
-pub fn smith_module(number: usize) -> Option<Vec<u8>> {
-    let bytes = bytes(number);
-    let mut random = Unstructured::new(&bytes);
-    let config = Config {
+/// What all random modules have in common; every third may trap.
+pub(crate) fn config(number: usize) -> Config {
+    Config {
         allow_start_export: false,
-        bulk_memory_enabled: true,
-        reference_types_enabled: true,
+        bulk_memory_enabled: false,
+        reference_types_enabled: false,
         simd_enabled: number.is_multiple_of(4),
         relaxed_simd_enabled: false,
         exceptions_enabled: false,
@@ -51,12 +49,23 @@ pub fn smith_module(number: usize) -> Option<Vec<u8>> {
         max_memories: 1,
         max_memory32_bytes: 1 << 20,
         max_table_elements: 1_000,
-        min_funcs: 1,
-        min_exports: 4,
-        max_exports: 20,
         disallow_traps: !number.is_multiple_of(3),
         canonicalize_nans: false,
         ..Config::default()
+    }
+}
+
+/// The random module of this number, that ends; every third one may trap.
+pub fn smith_module(number: usize) -> Option<Vec<u8>> {
+    let bytes = bytes(number);
+    let mut random = Unstructured::new(&bytes);
+    let config = Config {
+        bulk_memory_enabled: true,
+        reference_types_enabled: true,
+        min_funcs: 1,
+        min_exports: 4,
+        max_exports: 20,
+        ..config(number)
     };
     let mut module = Module::new(config, &mut random).ok()?;
     module.ensure_termination(PATIENCE).ok()?;
@@ -101,43 +110,49 @@ impl Functions {
     fn driver(&self, callee: u32) -> Function {
         let ty = &self.types[self.of[callee as usize] as usize];
         let mut function = Function::new([]);
-        for instruction in [
-            Instruction::LocalGet(0),
-            Instruction::I32Const(TURNS_MASK),
-            Instruction::I32And,
-            Instruction::LocalSet(0),
-            Instruction::Loop(BlockType::Empty),
-        ] {
-            function.instruction(&instruction);
-        }
-        for parameter in ty.params() {
-            for instruction in argument(*parameter) {
-                function.instruction(&instruction);
-            }
-        }
-        function.instruction(&Instruction::Call(callee));
-        for _ in ty.results() {
-            function.instruction(&Instruction::Drop);
-        }
-        for instruction in [
-            Instruction::LocalGet(0),
-            Instruction::I32Const(1),
-            Instruction::I32Sub,
-            Instruction::LocalTee(0),
-            Instruction::I32Const(0),
-            Instruction::I32GtS,
-            Instruction::BrIf(0),
-            Instruction::End,
-            Instruction::End,
-        ] {
-            function.instruction(&instruction);
-        }
+        function.instruction(&Instruction::LocalGet(0));
+        call_repeatedly(&mut function, callee, ty, TURNS_MASK);
+        function.instruction(&Instruction::End);
         function
     }
 }
 
+/// Calls `callee` as often as the number on the stack says, by this mask and at least once, and forgets
+/// what that returns. Counts in local 0.
+pub(crate) fn call_repeatedly(function: &mut Function, callee: u32, ty: &FuncType, mask: i32) {
+    for instruction in [
+        Instruction::I32Const(mask),
+        Instruction::I32And,
+        Instruction::LocalSet(0),
+        Instruction::Loop(BlockType::Empty),
+    ] {
+        function.instruction(&instruction);
+    }
+    for parameter in ty.params() {
+        for instruction in argument(*parameter) {
+            function.instruction(&instruction);
+        }
+    }
+    function.instruction(&Instruction::Call(callee));
+    for _ in ty.results() {
+        function.instruction(&Instruction::Drop);
+    }
+    for instruction in [
+        Instruction::LocalGet(0),
+        Instruction::I32Const(1),
+        Instruction::I32Sub,
+        Instruction::LocalTee(0),
+        Instruction::I32Const(0),
+        Instruction::I32GtS,
+        Instruction::BrIf(0),
+        Instruction::End,
+    ] {
+        function.instruction(&instruction);
+    }
+}
+
 /// What makes an argument of a type out of the number of turns left.
-pub(crate) fn argument(ty: ValType) -> Vec<Instruction<'static>> {
+fn argument(ty: ValType) -> Vec<Instruction<'static>> {
     let turns = Instruction::LocalGet(0);
     match ty {
         ValType::I32 => vec![turns],

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "what became of random modules")]
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use slackwater_executor::{
     CallError, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, GuestProfile, HeapPages,
@@ -49,6 +49,13 @@ fn both(config: &ExecutorConfig) -> [Executor; 2] {
     })
 }
 
+/// One code, as each of them runs it.
+fn runtimes(executors: &[Executor; 2], code: &[u8]) -> [Arc<Runtime>; 2] {
+    executors
+        .each_ref()
+        .map(|executor| executor.runtime(code).expect("it loads"))
+}
+
 /// Numbers nobody foresees, the same everywhere.
 struct Random(u64);
 
@@ -88,9 +95,7 @@ struct Tally {
 impl Tally {
     fn check(&mut self, executors: &[Executor; 2], made: &RandomRuntime, random: &mut Random) {
         let heap = HeapPages::Dynamic { maximum: Some(40) };
-        let [fresh, snapshot] = executors
-            .each_ref()
-            .map(|executor| executor.runtime(&made.wasm).expect("it loads"));
+        let [fresh, snapshot] = runtimes(executors, &made.wasm);
         if !snapshot.is_resettable() {
             self.not_resettable += 1;
             return;
@@ -181,9 +186,7 @@ fn eight_threads_in_any_order_agree_with_instances_from_scratch() {
             HeapPages::Static { extra: 2_048 },
             HeapPages::Dynamic { maximum: Some(120) },
         ];
-        let [fresh, snapshot] = executors
-            .each_ref()
-            .map(|executor| executor.runtime(GUEST_WASM).expect("loads"));
+        let [fresh, snapshot] = runtimes(&executors, GUEST_WASM);
         let at = |index: usize| {
             let (method, input) = &calls[index / heaps.len()];
             (*method, input, heaps[index % heaps.len()])
@@ -237,9 +240,7 @@ const BOUNDARIES: &str = r#"(module
 fn bounds_are_those_of_a_new_instance_even_after_a_larger_memory() {
     let code = wat::parse_str(BOUNDARIES).expect("wat");
     let executors = both(&ExecutorConfig::default());
-    let [fresh, snapshot] = executors
-        .each_ref()
-        .map(|executor| executor.runtime(&code).expect("loads"));
+    let [fresh, snapshot] = runtimes(&executors, &code);
     assert!(snapshot.is_resettable());
     let end = 2_u32 << 16;
     let addresses = [
@@ -359,9 +360,7 @@ fn heaps_that_cannot_be_had_are_refused_alike() {
 fn a_slot_that_changes_its_heap_is_clean() {
     let code = wat::parse_str(BOUNDARIES).expect("wat");
     let executors = both(&ExecutorConfig::default());
-    let [fresh, snapshot] = executors
-        .each_ref()
-        .map(|executor| executor.runtime(&code).expect("loads"));
+    let [fresh, snapshot] = runtimes(&executors, &code);
     let heaps = [3, 40, 1, 40, 3].map(|extra| HeapPages::Static { extra });
     // Within the data, the smallest heap, the larger ones, and beyond them.
     let addresses = [100_u32, 131_070, 190_000, 300_000, 2_000_000, 5_000_000];

@@ -80,7 +80,7 @@ pub struct UnitPrice {
 }
 
 /// Bytes are paid for by 64.
-const BYTES_SHIFT: u8 = 6;
+pub(super) const BYTES_SHIFT: u8 = 6;
 
 impl UnitPrice {
     /// Fuel for each 64 bytes.

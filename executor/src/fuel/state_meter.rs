@@ -11,6 +11,7 @@ use std::sync::{
 
 use super::{
     page::{HostWords, Page},
+    schedule::BYTES_SHIFT,
     state_prices::{StateCost, StatePrices},
 };
 
@@ -38,7 +39,9 @@ impl StateMeter {
     /// on.
     pub(crate) fn charge_bytes(&self, cost: StateCost, bytes: usize) -> bool {
         let price = self.price(cost);
-        self.0.words.charge(price.saturating_mul(count(bytes)) / 64)
+        self.0
+            .words
+            .charge(price.saturating_mul(count(bytes)) >> BYTES_SHIFT)
     }
 
     fn price(&self, cost: StateCost) -> u64 {

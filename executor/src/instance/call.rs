@@ -15,6 +15,7 @@ use wasmtime::{Store, TypedFunc};
 use super::{Trap, TrapKind, trap};
 use crate::{
     fuel::{CallLimits, CancelToken, Ending, Fuel, FuelUsed, GaugeError},
+    memory::Area,
     runtime::{EntryPoint, ExportLookup, Form},
 };
 
@@ -158,11 +159,13 @@ impl From<GaugeError> for CallError {
     }
 }
 
-/// Calls `entry_point` of the instance in `store`, whose [`HostState`] has been attached.
+/// Calls `entry_point` of the instance in `store`, whose [`HostState`] has been attached. Its memory is `area`
+/// if it is ours.
 pub(super) fn call_entry_point(
     store: &mut Store<HostState>,
     entry_point: &TypedFunc<(u32, u32), u64>,
     input: &[u8],
+    area: Option<&Area>,
 ) -> Result<CallOutcome, CallError> {
     let (pointer, length) = match write_input(store, input) {
         Ok(range) => range,
@@ -173,8 +176,12 @@ pub(super) fn call_entry_point(
             };
         }
     };
-    match entry_point.call(&mut *store, (pointer, length)) {
-        Ok(packed) => Ok(read_output(store, packed)),
+    // Only within the call faults are handled.
+    area.inspect(|area| area.begin_run());
+    let returned = entry_point.call(&mut *store, (pointer, length));
+    area.inspect(|area| area.end_run());
+    match returned {
+        Ok(packed) => read_output(store, packed, area),
         Err(error) => trap::classify(store, &error).map(CallOutcome::Trapped),
     }
 }
@@ -187,7 +194,11 @@ fn write_input(store: &mut Store<HostState>, input: &[u8]) -> Result<(u32, u32),
 }
 
 /// Reads what `packed` points to. The range is checked before anything is allocated for it.
-fn read_output(store: &Store<HostState>, packed: u64) -> CallOutcome {
+fn read_output(
+    store: &Store<HostState>,
+    packed: u64,
+    area: Option<&Area>,
+) -> Result<CallOutcome, CallError> {
     let [p0, p1, p2, p3, l0, l1, l2, l3] = packed.to_le_bytes();
     let pointer = u32::from_le_bytes([p0, p1, p2, p3]);
     let length = u32::from_le_bytes([l0, l1, l2, l3]);
@@ -198,12 +209,26 @@ fn read_output(store: &Store<HostState>, packed: u64) -> CallOutcome {
         )
     };
     let memory_bytes = store.data().memory_bytes(store);
-    if u64::from(pointer) + u64::from(length) > memory_bytes {
-        return outside();
+    let end = u64::from(pointer) + u64::from(length);
+    if end > memory_bytes {
+        return Ok(outside());
     }
-    let mut output = vec![0; usize::try_from(length).unwrap_or(0)];
-    match read_guest(store, pointer, &mut output) {
+    let length = usize::try_from(length).unwrap_or(0);
+    if let Some(area) = area {
+        let start = usize::try_from(pointer).unwrap_or(usize::MAX);
+        area.open_to_read(&(start..start.saturating_add(length)))
+            .map_err(|error| out_of_memory(&error))?;
+    }
+    let mut output = vec![0; length];
+    Ok(match read_guest(store, pointer, &mut output) {
         Ok(()) => CallOutcome::Returned(output),
         Err(_) => outside(),
-    }
+    })
+}
+
+/// What the machine has not.
+pub(super) fn out_of_memory(error: &dyn std::fmt::Display) -> CallError {
+    CallError::HostOutOfMemory(HostOutOfMemory {
+        reason: format!("{error:#}"),
+    })
 }

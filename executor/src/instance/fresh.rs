@@ -83,7 +83,7 @@ fn run(
     }
     store.data_mut().attach(memory, heap_base);
     let function = find_function(store, instance, entry_point)?;
-    call_entry_point(store, &function, input)
+    call_entry_point(store, &function, input, None)
 }
 
 fn new_store(form: &Form, heap: HeapPages) -> Store<HostState> {

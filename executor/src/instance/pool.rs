@@ -44,8 +44,8 @@ struct Waiting {
     #[expect(clippy::vec_box, reason = "slots are large, and handed around")]
     slots: Vec<Box<Slot>>,
     counts: InstanceCounts,
-    /// Counts down to the next comparison.
-    until_verified: u32,
+    /// Put back since the last comparison.
+    given: u32,
 }
 
 /// The slots of one runtime.
@@ -114,34 +114,10 @@ impl Pool {
             lock(place).counts.failed += 1;
             return;
         }
-        let mut waiting = lock(place);
-        if self.verify_every > 0 {
-            waiting.until_verified = match waiting.until_verified {
-                0 => self.verify_every - 1,
-                more => more - 1,
-            };
-            if waiting.until_verified == 0 {
-                drop(waiting);
-                let difference = slot.difference(&self.resetter);
-                waiting = lock(place);
-                match difference {
-                    Ok(None) => {}
-                    Ok(Some(difference)) => {
-                        log::error!(
-                            target: "slackwater::instance",
-                            "an instance differs from a new one after it was put back: {difference}"
-                        );
-                        waiting.counts.differing += 1;
-                        return;
-                    }
-                    Err(error) => {
-                        log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
-                        waiting.counts.failed += 1;
-                        return;
-                    }
-                }
-            }
+        if self.is_to_be_verified(place) && !self.verify(&mut slot, place) {
+            return;
         }
+        let mut waiting = lock(place);
         let room = self.cached_max.load(Ordering::Relaxed) as usize;
         if waiting.slots.len() < room.div_ceil(self.places.len()) {
             waiting.slots.push(slot);
@@ -150,6 +126,35 @@ impl Pool {
             drop(waiting);
             drop(slot);
         }
+    }
+
+    /// Whether it is the turn of one of this place to be compared.
+    fn is_to_be_verified(&self, place: &Place) -> bool {
+        if self.verify_every == 0 {
+            return false;
+        }
+        let mut waiting = lock(place);
+        waiting.given = (waiting.given + 1) % self.verify_every;
+        waiting.given == 0
+    }
+
+    /// Whether a slot that was put back is as a new instance.
+    fn verify(&self, slot: &mut Slot, place: &Place) -> bool {
+        match slot.difference(&self.resetter) {
+            Ok(None) => return true,
+            Ok(Some(difference)) => {
+                log::error!(
+                    target: "slackwater::instance",
+                    "an instance differs from a new one after it was put back: {difference}"
+                );
+                lock(place).counts.differing += 1;
+            }
+            Err(error) => {
+                log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
+                lock(place).counts.failed += 1;
+            }
+        }
+        false
     }
 
     /// Drops what waits beyond what is to be kept now.

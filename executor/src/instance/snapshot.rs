@@ -9,14 +9,14 @@
 use std::sync::Arc;
 
 use slackwater_host_functions::{
-    HeapLimit, HostOutOfMemory, HostState,
+    HeapLimit, HostState,
     state::{WASM_PAGE_BYTES, WASM_PAGES_MAX},
 };
 use wasmtime::{Global, Instance, Memory, Store, Val};
 
 use super::{
     CallError, CallOutcome, Called,
-    call::{Admitted, admit, call_entry_point, verdict},
+    call::{Admitted, admit, call_entry_point, out_of_memory, verdict},
     exports::{EntryFunction, find_function, find_global, find_heap_base, find_memory},
     pool::Pool,
 };
@@ -40,7 +40,7 @@ pub(crate) fn call_snapshot(
         Admitted::Ended(called) => return Ok(called),
     };
     let mut slot = pool.take(form, heap)?;
-    let called = slot.call(form, entry_point, input, limits, state);
+    let called = slot.call(entry_point, input, limits, state);
     let doubtful = matches!(
         called,
         Err(CallError::NativeStack | CallError::HostOutOfMemory(_) | CallError::Instantiate { .. })
@@ -109,7 +109,7 @@ impl Slot {
             heap,
             limit,
             seat,
-            functions: vec![None; form.entry_points()],
+            functions: vec![None; form.entry_points_count],
         };
         slot.set_heap(form, heap)?;
         Ok(slot)
@@ -139,21 +139,20 @@ impl Slot {
         self.heap = heap;
         self.length = usize::try_from(pages).unwrap_or(usize::MAX) * WASM_PAGE_BYTES;
         if self.area.length() != self.length {
-            // A seal knows nothing of what comes or goes.
             self.tracker
-                .unseal(&self.area)
+                .set_length(&self.area, self.length)
                 .map_err(|error| out_of_memory(&error))?;
         }
-        self.set_length().map_err(|error| out_of_memory(&error))?;
+        self.reload_length()
+            .map_err(|error| out_of_memory(&error))?;
         self.store.data_mut().reset(limit, self.heap_base);
         Ok(())
     }
 
-    /// Makes the memory as large as a call finds it, in our eyes and in the engine's.
-    fn set_length(&mut self) -> Result<(), wasmtime::Error> {
-        if self.area.length() != self.length {
-            self.area.set_length(self.length)?;
-            // Growing by nothing makes the engine ask how large it is.
+    /// Makes the engine see how large the memory is.
+    fn reload_length(&mut self) -> Result<(), wasmtime::Error> {
+        if self.memory.data_size(&self.store) != self.length {
+            // Growing by nothing makes the engine ask.
             self.memory.grow(&mut self.store, 0)?;
         }
         if self.memory.data_size(&self.store) != self.length {
@@ -166,13 +165,12 @@ impl Slot {
 
     fn call(
         &mut self,
-        form: &Form,
         entry_point: EntryPoint,
         input: &[u8],
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
-        self.find(form, entry_point)?;
+        self.find(entry_point)?;
         let area = &self.area;
         self.tracker
             .open(area, &input_range(self.heap_base, input.len(), self.length))
@@ -181,7 +179,7 @@ impl Slot {
         let store = &mut self.store;
         // A function is not cloned: all clones count themselves in one place of the engine's.
         let ended = match self.functions.get(entry_point.number) {
-            Some(Some(function)) => call_entry_point(store, function, input),
+            Some(Some(function)) => call_entry_point(store, function, input, Some(area)),
             _ => Err(CallError::Instantiate {
                 reason: "the entry point is missing".to_owned(),
             }),
@@ -195,8 +193,7 @@ impl Slot {
     }
 
     /// Finds the function behind an entry point, unless that was done before.
-    fn find(&mut self, form: &Form, entry_point: EntryPoint) -> Result<(), CallError> {
-        debug_assert!(entry_point.number < form.entry_points());
+    fn find(&mut self, entry_point: EntryPoint) -> Result<(), CallError> {
         if let Some(place @ None) = self.functions.get_mut(entry_point.number) {
             *place = Some(find_function(&mut self.store, &self.instance, entry_point)?);
         }
@@ -206,8 +203,8 @@ impl Slot {
     /// Puts everything back that the last call may have changed.
     pub(super) fn reset(&mut self, resetter: &Resetter) -> Result<(), wasmtime::Error> {
         self.seat.clear(&mut self.store).map_err(CallError::from)?;
-        self.set_length()?;
-        self.tracker.reset(&self.area, resetter)?;
+        self.tracker.reset(&self.area, self.length, resetter)?;
+        self.reload_length()?;
         for (global, value) in &self.globals {
             global.set(&mut self.store, *value)?;
         }
@@ -260,10 +257,4 @@ fn input_range(heap_base: u32, input_bytes: usize, length: usize) -> std::ops::R
     let start = start.next_multiple_of(HEADER_BYTES).min(length);
     let bytes = input_bytes.next_power_of_two().max(HEADER_BYTES) + HEADER_BYTES;
     start..start.saturating_add(bytes).min(length)
-}
-
-fn out_of_memory(error: &dyn std::fmt::Display) -> CallError {
-    CallError::HostOutOfMemory(HostOutOfMemory {
-        reason: format!("{error:#}"),
-    })
 }

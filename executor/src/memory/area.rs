@@ -1,16 +1,18 @@
 //! A guest's memory that can be put back in place: addresses reserved once, of which the beginning can be
 //! touched, with the image mapped over it.
 //!
-//! Invariant: what lies beyond the current length, and the guards before and behind, cannot be touched.
-//! While it is *sealed*, only the pages that were named can be written; the first store elsewhere
-//! faults, and [`Area::fault`] unseals it. That function is all a signal handler does here, and it is
-//! safe there: it loads and stores atomically and changes protections by one system call.
+//! Invariant: what lies beyond the current length, and the guards before and behind, cannot be touched;
+//! what is beyond is zero. While it is *sealed*, only the pages that were named can be written; the first
+//! store elsewhere faults, and [`Area::fault`] unseals it. What it grows by in a run is *opened* as far as
+//! runs have been seen to need it, and the rest by the first access. That function is all a signal handler
+//! does here, and it is safe there: it loads and stores atomically and changes protections by one system
+//! call.
 
 use std::{
     io,
     ops::Range,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -19,7 +21,7 @@ use wasmtime::LinearMemory;
 
 use super::{
     image::Image,
-    sys::{Access, Reservation, Scanner, page_bytes},
+    sys::{Access, Reservation, Scanner},
 };
 
 /// Bytes before a memory that nobody may touch.
@@ -34,8 +36,14 @@ pub(crate) struct Area {
     reservation: Reservation,
     /// Bytes it can grow to.
     capacity: usize,
-    /// Bytes that can be touched.
+    /// Bytes a guest has.
     length: AtomicUsize,
+    /// Bytes that can be touched; fewer than it has only in a run, and then also what is ahead.
+    opened: AtomicUsize,
+    /// What is opened by growth in a run; `None` if all is.
+    ahead: Mutex<Option<Vec<Range<usize>>>>,
+    /// Whether a run is under way, in which faults are handled.
+    running: AtomicBool,
     sealed: AtomicBool,
     broken: AtomicBool,
     image: OnceLock<Arc<Image>>,
@@ -53,6 +61,9 @@ impl Area {
             reservation: Reservation::new(bytes)?,
             capacity,
             length: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
+            ahead: Mutex::new(None),
+            running: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             image: OnceLock::new(),
@@ -62,9 +73,17 @@ impl Area {
         Ok(area)
     }
 
-    /// Bytes that can be touched.
+    /// Bytes a guest has.
     pub(crate) fn length(&self) -> usize {
         self.length.load(Ordering::Relaxed)
+    }
+
+    fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Vec<Range<usize>>>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn base(&self) -> *mut u8 {
@@ -77,28 +96,115 @@ impl Area {
         shift(range.start)..shift(range.end)
     }
 
-    /// Makes more of it touchable; what is new is zero.
+    /// Gives it more; what is new is zero.
     pub(crate) fn grow_to(&self, length: usize) -> io::Result<()> {
         if length > self.capacity {
             return Err(io::Error::other("more than was reserved"));
         }
-        let new = Self::own(&(self.length()..length));
-        self.reservation.protect(new, Access::Write)?;
+        let now = self.length();
+        match &*self.ahead() {
+            Some(ahead) if self.running.load(Ordering::Relaxed) => {
+                for range in ahead {
+                    let new = range.start.max(now)..range.end.min(length);
+                    if !new.is_empty() {
+                        self.reservation.protect(Self::own(&new), Access::Write)?;
+                    }
+                }
+            }
+            _ => self.open_to(length)?,
+        }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Makes it `length` bytes; whatever was or will be beyond is zero.
-    pub(crate) fn set_length(&self, length: usize) -> io::Result<()> {
-        let now = self.length();
-        if length >= now {
-            return self.grow_to(length);
+    /// Opens everything before `end`.
+    fn open_to(&self, end: usize) -> io::Result<()> {
+        let new = Self::own(&(self.opened()..end));
+        self.reservation.protect(new, Access::Write)?;
+        self.opened.store(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes sure that `range`, which lies within its length, can be read where no fault is handled.
+    pub(crate) fn open_to_read(&self, range: &Range<usize>) -> io::Result<()> {
+        let holds = |open: &Range<usize>| open.start <= range.start && range.end <= open.end;
+        if range.end <= self.opened() || self.ahead().iter().flatten().any(holds) {
+            return Ok(());
         }
-        let gone = Self::own(&(length..now));
-        self.reservation.discard(gone.clone())?;
-        self.reservation.protect(gone, Access::None)?;
+        self.open_to(self.length())
+    }
+
+    /// From now on until [`Self::end_run`] faults are handled.
+    pub(crate) fn begin_run(&self) {
+        self.running.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on what is touched must have been opened.
+    pub(crate) fn end_run(&self) {
+        self.running.store(false, Ordering::Relaxed);
+    }
+
+    /// Between runs: what growth in a run opens; the rest is opened by the first access. `None` opens
+    /// everything. What is not ahead any more gives its memory back.
+    pub(super) fn set_ahead(&self, ranges: Option<Vec<Range<usize>>>) -> io::Result<()> {
+        let mut ahead = self.ahead();
+        for range in ahead.take().unwrap_or_default() {
+            self.reservation.discard(Self::own(&range))?;
+            self.reservation.set_apart(Self::own(&range), false)?;
+        }
+        for range in ranges.iter().flatten() {
+            self.reservation.set_apart(Self::own(range), true)?;
+        }
+        *ahead = ranges;
+        Ok(())
+    }
+
+    /// Whether growth was no more than foreseen: only what is ahead can have been written to.
+    pub(super) fn is_as_foreseen(&self, length: usize) -> bool {
+        self.opened() <= length && self.ahead().is_some()
+    }
+
+    /// Clears what is ahead, and takes away everything behind `length`. What was cleared keeps its memory.
+    pub(super) fn shrink_as_foreseen(&self, length: usize) -> io::Result<()> {
+        let now = self.length();
+        for range in self.ahead().iter().flatten() {
+            let opened = range.start..range.end.min(now);
+            if !opened.is_empty() {
+                self.zero(&opened)?;
+                self.reservation.protect(Self::own(&opened), Access::None)?;
+            }
+        }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes away everything behind `length`, and its memory.
+    pub(super) fn shrink_to(&self, length: usize) -> io::Result<()> {
+        let behind = length..self.length();
+        self.reservation.discard(Self::own(&behind))?;
+        self.close_behind(length)
+    }
+
+    fn close_behind(&self, length: usize) -> io::Result<()> {
+        let behind = length..self.length();
+        self.reservation.protect(Self::own(&behind), Access::None)?;
+        self.opened.store(length, Ordering::Relaxed);
+        self.length.store(length, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Between runs: whether what is ahead is zero, as it will be when it grows.
+    pub(super) fn is_zero_ahead(&self) -> io::Result<bool> {
+        for range in self.ahead().iter().flatten() {
+            let own = Self::own(range);
+            self.reservation.protect(own.clone(), Access::Read)?;
+            let zero = self.is_zero(range);
+            self.reservation.protect(own, Access::None)?;
+            if !zero? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Puts `image` over the memory, which is all zero. Only once.
@@ -133,12 +239,16 @@ impl Area {
             // The guest's own fault.
             return false;
         }
-        // Within the length only a seal can be the reason.
-        let unsealed = self.sealed.load(Ordering::Relaxed) && self.unseal().is_ok();
-        if !unsealed {
+        // Within the length it was not opened yet, or it is sealed.
+        let helped = if offset >= self.opened() {
+            self.open_to(self.length()).is_ok()
+        } else {
+            self.is_sealed() && self.unseal().is_ok()
+        };
+        if !helped {
             self.broken.store(true, Ordering::Relaxed);
         }
-        unsealed
+        helped
     }
 
     /// Whether a fault was seen that was not the guest's, and could not be helped.
@@ -164,7 +274,7 @@ impl Area {
 
     /// Lets everything be written.
     pub(super) fn unseal(&self) -> io::Result<()> {
-        let all = Self::own(&(0..self.length()));
+        let all = Self::own(&(0..self.opened()));
         self.reservation.protect(all, Access::Write)?;
         self.sealed.store(false, Ordering::Relaxed);
         Ok(())
@@ -191,50 +301,40 @@ impl Area {
     }
 
     fn zero(&self, range: &Range<usize>) -> io::Result<()> {
-        let pieces = range.clone().step_by(ZEROS.len());
-        pieces.into_iter().try_for_each(|start| {
-            let bytes = (range.end - start).min(ZEROS.len());
-            let zeros = ZEROS.get(..bytes).unwrap_or_default();
-            self.reservation
-                .mend(Self::own(&(start..start)).start, zeros)
-        })
+        zeros(range)
+            .try_for_each(|(start, zeros)| self.reservation.mend(start + GUARD_BEFORE, zeros))
     }
 
-    /// Whether `range`, of one page at most, holds what was there at first.
+    /// Whether `range`, of one page, holds what was there at first.
     pub(super) fn is_pristine(&self, range: &Range<usize>) -> io::Result<bool> {
-        let part = self.image.get().and_then(|image| image.part(range));
-        if let Some((part, bytes)) = part
-            && part == *range
-        {
-            return self.reservation.is_equal(Self::own(range).start, bytes);
+        // Images are of whole pages.
+        if let Some((part, bytes)) = self.image.get().and_then(|image| image.part(range)) {
+            return self.reservation.is_equal(Self::own(&part).start, bytes);
         }
-        let mut start = range.start;
-        while start < range.end {
-            let end = range.end.min(start + ZEROS.len());
-            let zeros = ZEROS.get(..end - start).unwrap_or_default();
-            if !self
-                .reservation
-                .is_equal(Self::own(&(start..end)).start, zeros)?
-            {
+        self.is_zero(range)
+    }
+
+    fn is_zero(&self, range: &Range<usize>) -> io::Result<bool> {
+        for (start, zeros) in zeros(range) {
+            if !self.reservation.is_equal(start + GUARD_BEFORE, zeros)? {
                 return Ok(false);
             }
-            start = end;
         }
         Ok(true)
     }
 
-    /// The pages that have been written to, as [`Scanner::written`] finds them.
+    /// The pages of `range` that have been written to, as [`Scanner::written`] finds them.
     pub(super) fn written(
         &self,
+        range: &Range<usize>,
         scanner: &Scanner,
         found: &mut Vec<Range<usize>>,
     ) -> io::Result<bool> {
-        let all = Self::own(&(0..self.length()));
-        let complete = scanner.written(&self.reservation, all, found)?;
+        let complete = scanner.written(&self.reservation, Self::own(range), found)?;
         for range in found {
             *range = range.start - GUARD_BEFORE..range.end - GUARD_BEFORE;
         }
-        Ok(complete.is_some())
+        Ok(complete)
     }
 
     /// Gives the memory of `range` back: it holds what was there at first, and the next access to each
@@ -258,9 +358,21 @@ impl Area {
         let image = self.image.get().map(|image| image.range());
         image.map_or(Ok(()), |range| self.restore(range))
     }
-}
 
-impl Area {
+    /// What a faulty reset would do.
+    #[cfg(test)]
+    pub(super) fn shrink_without_clearing(&self, length: usize) {
+        self.close_behind(length).expect("protections change");
+    }
+
+    /// Whether a run opened `offset`, behind the length it began with.
+    #[cfg(test)]
+    pub(super) fn is_open(&self, offset: usize) -> bool {
+        let ahead = self.ahead();
+        let mut ahead = ahead.iter().flatten();
+        offset < self.opened() || ahead.any(|range| range.contains(&offset))
+    }
+
     /// Writes as a guest would.
     #[cfg(test)]
     pub(super) fn poke(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
@@ -298,8 +410,12 @@ unsafe impl LinearMemory for Owned {
     }
 }
 
-/// Whole pages that contain `range`.
-pub(super) fn whole_pages(range: &Range<usize>) -> Range<usize> {
-    let page = page_bytes();
-    range.start / page * page..range.end.next_multiple_of(page)
+/// Zeros for all of `range`, in pieces with their offsets.
+fn zeros(range: &Range<usize>) -> impl Iterator<Item = (usize, &'static [u8])> {
+    let end = range.end;
+    let pieces = range.clone().step_by(ZEROS.len());
+    pieces.map(move |start| {
+        let bytes = (end - start).min(ZEROS.len());
+        (start, ZEROS.get(..bytes).unwrap_or_default())
+    })
 }

@@ -9,6 +9,7 @@
 //! | `area` | one guest memory: its length, its seal, its fault |
 //! | `creator` | areas as the memories of an engine |
 //! | `strategy` | what this machine is found to support |
+//! | `growth` | how much of what it grows by is opened, and kept |
 //! | `tracker` | which pages a guest writes to, and how they are put back |
 
 #[expect(
@@ -21,6 +22,7 @@ mod area;
     reason = "the engine's traits for memory are unsafe to implement"
 )]
 mod creator;
+mod growth;
 mod image;
 mod strategy;
 #[expect(unsafe_code, reason = "mappings and copies by address")]

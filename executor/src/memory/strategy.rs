@@ -134,7 +134,7 @@ fn scans_and_seals() -> Option<Scanner> {
         expect(!merges_pages(), "equal pages are merged")?;
         let area = sample()?;
         let mut found = Vec::new();
-        let complete = area.written(&scanner, &mut found)?;
+        let complete = area.written(&(0..area.length()), &scanner, &mut found)?;
         let written = [page..2 * page, 3 * page..4 * page];
         expect(complete && found == written, "written pages are not found")?;
         area.seal(std::slice::from_ref(&(3 * page..4 * page)))?;

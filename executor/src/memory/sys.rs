@@ -134,6 +134,21 @@ impl Reservation {
         result(failed)
     }
 
+    /// Sets `range` apart, so that it is a mapping of its own and need not be made one and joined again
+    /// whenever its protection changes; or ends that. What is read ahead when it was swapped out is the
+    /// least that can differ between two mappings.
+    pub(super) fn set_apart(&self, range: Range<usize>, apart: bool) -> io::Result<()> {
+        let bytes = self.check(&range, page_bytes())?;
+        let advice = if apart {
+            libc::MADV_RANDOM
+        } else {
+            libc::MADV_NORMAL
+        };
+        let start = self.at(range.start).cast();
+        // SAFETY: advice about whole pages of this reservation, that changes no contents.
+        result(unsafe { libc::madvise(start, bytes, advice) })
+    }
+
     /// Maps zeros over `range`.
     pub(super) fn map_zeros(&self, range: Range<usize>, access: Access) -> io::Result<()> {
         let flags = libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -281,14 +296,14 @@ impl Scanner {
     }
 
     /// The pages of `range` that have memory of their own: written to since they were mapped or
-    /// discarded, be they in memory or swapped out. At most [`SCANNED_MAX`] ranges; `None` if there
-    /// are more. Offsets are in bytes from the start of the reservation.
+    /// discarded, be they in memory or swapped out. At most [`SCANNED_MAX`] ranges; whether these are
+    /// all. Offsets are in bytes from the start of the reservation.
     pub(super) fn written(
         &self,
         reservation: &Reservation,
         range: Range<usize>,
         found: &mut Vec<Range<usize>>,
-    ) -> io::Result<Option<()>> {
+    ) -> io::Result<bool> {
         found.clear();
         reservation.check(&range, page_bytes())?;
         let mut regions = [PageRegion::default(); SCANNED_MAX];
@@ -319,7 +334,7 @@ impl Scanner {
         };
         let count = usize::try_from(count).map_err(|_negative| io::Error::last_os_error())?;
         if arguments.walk_end < arguments.end {
-            return Ok(None);
+            return Ok(false);
         }
         for region in regions.get(..count).unwrap_or_default() {
             let offset = |address: u64| {
@@ -333,6 +348,6 @@ impl Scanner {
                 _ => found.push(start..end),
             }
         }
-        Ok(Some(()))
+        Ok(true)
     }
 }

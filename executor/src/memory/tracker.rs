@@ -14,7 +14,8 @@
 use std::{io, ops::Range};
 
 use super::{
-    area::{Area, whole_pages},
+    area::Area,
+    growth::Growth,
     strategy::{MemoryStrategy, Resetter},
     sys::{SCANNED_MAX, Scanner, page_bytes},
 };
@@ -25,8 +26,10 @@ const PATIENCE_MIN: u32 = 3;
 const PATIENCE_MAX: u32 = 64;
 /// Ranges open in a sealed memory.
 const OPEN_RANGES_MAX: usize = 4;
-/// Pages between hot ones that are opened with them.
-const GAP_PAGES_MAX: usize = 16;
+/// Pages between hot ones that are opened with them, in all.
+const GAP_PAGES_MAX: usize = 64;
+/// Pages that may stay open although nobody writes to them any more.
+const UNUSED_PAGES_MAX: usize = 16;
 /// Resets without having changed after which a page is given back. One that is written to and does not
 /// change looks the same; giving it back costs it a fault, keeping it a comparison a twentieth of that.
 const STRIKES_MAX: u8 = 8;
@@ -64,6 +67,8 @@ pub(crate) struct Tracker {
     hot: Vec<Hot>,
     /// What is open while sealed, in bytes.
     open: Vec<Range<usize>>,
+    /// Pages in them that are not hot.
+    joined_pages: usize,
     /// Resets in a row that found nothing new.
     quiet: u32,
     patience: u32,
@@ -71,6 +76,7 @@ pub(crate) struct Tracker {
     recheck_calls: u32,
     found: Vec<Range<usize>>,
     kept: Vec<Hot>,
+    growth: Growth,
 }
 
 impl Tracker {
@@ -80,22 +86,32 @@ impl Tracker {
             mode: Mode::Learned,
             hot: Vec::new(),
             open: Vec::new(),
+            joined_pages: 0,
             quiet: 0,
             patience: PATIENCE_MIN,
             wild_calls: WILD_CALLS.start,
             recheck_calls: RECHECK_CALLS.start,
             found: Vec::with_capacity(SCANNED_MAX),
             kept: Vec::new(),
+            growth: Growth::default(),
         }
     }
 
-    /// Makes sure that `range` can be written where no fault is handled.
+    /// Before a run: makes sure that `range` can be written where no fault is handled.
     pub(crate) fn open(&self, area: &Area, range: &Range<usize>) -> io::Result<()> {
         area.open(range, &self.open)
     }
 
-    /// Puts everything back, up to the memory's length.
-    pub(crate) fn reset(&mut self, area: &Area, resetter: &Resetter) -> io::Result<()> {
+    /// Puts everything back, and the memory's length.
+    pub(crate) fn reset(
+        &mut self,
+        area: &Area,
+        length: usize,
+        resetter: &Resetter,
+    ) -> io::Result<()> {
+        if area.length() > length {
+            self.growth.shrink(area, length, resetter)?;
+        }
         match (resetter.strategy, &resetter.scanner) {
             (MemoryStrategy::Plain, _) => area.rebuild(),
             (MemoryStrategy::Auto, Some(scanner)) => {
@@ -138,7 +154,7 @@ impl Tracker {
             }
             Mode::Learned => {}
         }
-        let complete = area.written(scanner, &mut self.found)?;
+        let complete = area.written(&(0..area.length()), scanner, &mut self.found)?;
         let pages: usize = self.found.iter().map(ExactSizeIterator::len).sum();
         if !complete || pages / page_bytes() > hot_pages_max {
             self.mode = Mode::Wild(self.wild_calls);
@@ -168,15 +184,20 @@ impl Tracker {
         Ok(())
     }
 
-    /// Before the length of a memory changes that was put back: what is beyond is not under a seal.
-    pub(crate) fn unseal(&mut self, area: &Area) -> io::Result<()> {
+    /// Gives a memory that was put back another length.
+    pub(crate) fn set_length(&mut self, area: &Area, length: usize) -> io::Result<()> {
+        // A seal knows nothing of what comes or goes.
         if area.is_sealed() {
             area.unseal()?;
         }
         if matches!(self.mode, Mode::Sealed(_)) {
             self.learn_anew();
         }
-        Ok(())
+        self.growth.forget(area)?;
+        if length < area.length() {
+            return area.shrink_to(length);
+        }
+        area.grow_to(length)
     }
 
     fn learn_anew(&mut self) {
@@ -240,24 +261,44 @@ impl Tracker {
             .try_for_each(|range| area.discard(range))
     }
 
-    /// Finds the ranges that hold all hot pages. Whether they are few enough.
+    /// Finds the ranges that hold all hot pages, as few as may be open, apart where the gaps are largest.
+    /// Whether too much is not between them.
     fn plan_seal(&mut self) -> bool {
         let page_bytes = page_bytes();
+        let gap = |pair: &[Hot]| match pair {
+            [before, after] => after.page - before.page - 1,
+            _ => 0,
+        };
+        let mut gaps: Vec<usize> = self
+            .hot
+            .windows(2)
+            .map(gap)
+            .filter(|gap| *gap > 0)
+            .collect();
+        gaps.sort_unstable_by(|one, other| other.cmp(one));
+        let joined = gaps.split_off(gaps.len().min(OPEN_RANGES_MAX - 1));
+        self.joined_pages = joined.iter().sum();
+        if self.joined_pages > GAP_PAGES_MAX {
+            return false;
+        }
+        // Smaller gaps than the smallest of these are within ranges; of equal ones, the first are not.
+        let mut apart = gaps;
         self.open.clear();
         for hot in &self.hot {
             let range = hot.page * page_bytes..(hot.page + 1) * page_bytes;
-            match self.open.last_mut() {
-                Some(last) if range.start - last.end <= GAP_PAGES_MAX * page_bytes => {
-                    last.end = range.end;
+            if let Some(last) = self.open.last_mut() {
+                let gap = (range.start - last.end) / page_bytes;
+                match apart.iter().position(|one| *one == gap) {
+                    Some(found) => drop(apart.swap_remove(found)),
+                    None => {
+                        last.end = range.end;
+                        continue;
+                    }
                 }
-                _ => self.open.push(range),
             }
+            self.open.push(range);
         }
-        let few = self.open.len() <= OPEN_RANGES_MAX;
-        if !few {
-            self.open.clear();
-        }
-        few
+        true
     }
 
     /// After many calls under one seal: whether its pages are still written to.
@@ -278,7 +319,7 @@ impl Tracker {
         self.patience = PATIENCE_MIN;
         self.wild_calls = WILD_CALLS.start;
         self.mode = Mode::Sealed(0);
-        if unused > pages / 2 && unused > GAP_PAGES_MAX {
+        if unused > pages / 2 && unused > self.joined_pages + UNUSED_PAGES_MAX {
             // If they come back, this is not worth doing soon again.
             self.recheck_calls = (self.recheck_calls * 4).min(RECHECK_CALLS.end);
             // Long enough for those pages to be given back.
@@ -293,10 +334,13 @@ impl Tracker {
 /// Where the first page lies that is not what it was at first. `Auto` looks at pages that have memory of
 /// their own, the others at all of them.
 pub(crate) fn first_difference(area: &Area, resetter: &Resetter) -> io::Result<Option<usize>> {
+    if !area.is_zero_ahead()? {
+        return Ok(Some(area.length()));
+    }
     let page_bytes = page_bytes();
     let mut ranges = Vec::new();
     let found = match &resetter.scanner {
-        Some(scanner) => area.written(scanner, &mut ranges)?,
+        Some(scanner) => area.written(&(0..area.length()), scanner, &mut ranges)?,
         None => false,
     };
     if !found {
@@ -304,7 +348,7 @@ pub(crate) fn first_difference(area: &Area, resetter: &Resetter) -> io::Result<O
         ranges.push(0..area.length());
     }
     for range in ranges {
-        for start in whole_pages(&range).step_by(page_bytes) {
+        for start in range.step_by(page_bytes) {
             if !area.is_pristine(&(start..start + page_bytes))? {
                 return Ok(Some(start));
             }
@@ -345,7 +389,8 @@ mod tests {
         fn store(&self, pages: impl IntoIterator<Item = usize>) {
             for page in pages {
                 let offset = page * page_bytes() + 77;
-                let range = whole_pages(&(offset..offset + 1));
+                let start = page * page_bytes();
+                let range = start..start + page_bytes();
                 if !self.area.is_writable(offset).expect("a byte") {
                     assert!(self.area.fault(self.area.base().addr() + offset));
                 }
@@ -357,7 +402,7 @@ mod tests {
 
         fn reset(&mut self) {
             self.tracker
-                .reset(&self.area, &self.resetter)
+                .reset(&self.area, PAGES * page_bytes(), &self.resetter)
                 .expect("it resets");
             for page in 0..PAGES {
                 let start = page * page_bytes();
@@ -434,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_length_cannot_be_touched_and_is_zero_again() {
-        let bench = Bench::new(MemoryStrategy::Auto);
+        let mut bench = Bench::new(MemoryStrategy::Auto);
         let page = page_bytes();
         let behind = PAGES * page;
         assert!(!bench.area.is_writable(behind).expect("reserved"));
@@ -442,7 +487,7 @@ mod tests {
         assert!(!bench.area.fault(bench.area.base().addr() - 1));
         bench.area.grow_to(behind + page).expect("it grows");
         bench.store([PAGES]);
-        bench.area.set_length(behind).expect("it shrinks");
+        bench.reset();
         assert!(!bench.area.is_writable(behind).expect("reserved"));
         bench.area.grow_to(behind + page).expect("it grows");
         assert!(
@@ -452,6 +497,66 @@ mod tests {
                 .expect("readable")
         );
         assert!(!bench.area.is_broken());
+    }
+
+    /// A call that grows by `pages`, and stores to these of them.
+    fn grow(bench: &mut Bench, pages: usize, used: impl IntoIterator<Item = usize>) {
+        let page = page_bytes();
+        bench.area.begin_run();
+        let grown = bench.area.grow_to((PAGES + pages) * page);
+        grown.expect("it grows");
+        bench.store(used.into_iter().map(|number| PAGES + number));
+        bench.area.end_run();
+    }
+
+    #[test]
+    fn what_it_grows_by_is_opened_as_far_as_it_is_used() {
+        let page = page_bytes();
+        let mut bench = Bench::new(MemoryStrategy::Auto);
+        let open = |bench: &Bench, number: usize| bench.area.is_open((PAGES + number) * page);
+        // Nothing is known, so all is opened.
+        grow(&mut bench, 100, [0, 2, 99]);
+        assert!(open(&bench, 50));
+        bench.reset();
+        // What was used; what is kept is zero.
+        grow(&mut bench, 100, [0, 2, 99]);
+        assert_eq!(
+            [1, 3, 99].map(|page| open(&bench, page)),
+            [true, false, true]
+        );
+        bench.reset();
+        let kept = first_difference(&bench.area, &bench.resetter);
+        assert_eq!(kept.expect("readable"), None);
+        // More is used: a fault opens all.
+        grow(&mut bench, 100, [1, 6]);
+        assert!(open(&bench, 50));
+        bench.reset();
+        grow(&mut bench, 200, [6]);
+        assert_eq!([3, 50].map(|page| open(&bench, page)), [true, false]);
+        // The next finds it as if nobody had been there.
+        for number in 0..7 {
+            let start = (PAGES + number) * page;
+            let clean = bench.area.is_pristine(&(start..start + page));
+            assert_eq!(clean.expect("readable"), number != 6, "{number}");
+        }
+        bench.reset();
+        // A storm is not kept.
+        grow(&mut bench, 1_000, 0..800);
+        bench.reset();
+        grow(&mut bench, 1_000, [5]);
+        assert!(open(&bench, 999));
+        bench.reset();
+        // A leak behind the length is one.
+        let mut bench = Bench::new(MemoryStrategy::Auto);
+        for _ in 0..2 {
+            grow(&mut bench, 9, [4]);
+            bench.reset();
+        }
+        bench.area.grow_to((PAGES + 9) * page).expect("it grows");
+        bench.store([PAGES + 4]);
+        bench.area.shrink_without_clearing(PAGES * page);
+        let leak = first_difference(&bench.area, &bench.resetter);
+        assert_eq!(leak.expect("readable"), Some(PAGES * page));
     }
 
     #[test]

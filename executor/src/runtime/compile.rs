@@ -62,6 +62,8 @@ pub(crate) struct Form {
     /// What has to be put back beside memory.
     pub(crate) globals: Vec<ModuleExport>,
     entry_points: EntryPoints,
+    /// How many entry points there are.
+    pub(crate) entry_points_count: usize,
 }
 
 impl Form {
@@ -87,12 +89,17 @@ impl Form {
         let heap_base = find_heap_base(&module)?;
         let mut linker = Linker::new(wasmtime);
         let missing_host_functions = register::<H>(&mut linker, &module)?;
-        let globals = globals
-            .iter()
-            .filter_map(|name| module.get_export_index(name));
+        let globals = globals.iter().map(|name| {
+            let missing = || RuntimeError::Compile {
+                reason: format!("the global `{name}` was not exported"),
+            };
+            module.get_export_index(name).ok_or_else(missing)
+        });
+        let entry_points = entry_points(&module);
         let form = Self {
-            entry_points: entry_points(&module),
-            globals: globals.collect(),
+            entry_points_count: entry_points.values().flatten().count(),
+            entry_points,
+            globals: globals.collect::<Result<_, _>>()?,
             instance_pre: linker.instantiate_pre(&module).map_err(failed)?,
             memory,
             heap_base,
@@ -109,11 +116,6 @@ impl Form {
             Some(None) => ExportLookup::NotAnEntryPoint,
             None => ExportLookup::Missing,
         }
-    }
-
-    /// How many entry points there are.
-    pub(crate) fn entry_points(&self) -> usize {
-        self.entry_points.values().flatten().count()
     }
 }
 
@@ -188,26 +190,21 @@ impl Runtime {
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
         let wasm: Arc<[u8]> = own_memory(blob.wasm(), 0)?.into();
-        let template = engine.snapshots.then(|| template::template(&wasm));
-        let template = match template {
-            Some(Err(why)) => {
-                log::info!(
-                    target: "slackwater::runtime",
-                    "{:?}: instances are made from scratch: {why}",
-                    blob.code_hash()
-                );
-                None
-            }
-            found => found.and_then(Result::ok),
-        };
+        let template = template::template(&wasm);
+        if let (true, Err(why)) = (engine.snapshots, &template) {
+            log::info!(
+                target: "slackwater::runtime",
+                "{:?}: instances are made from scratch: {why}",
+                blob.code_hash()
+            );
+        }
         let pages = initial_pages(&wasm)?;
         // A start function would see a larger memory, and data could lie beyond the code's own.
-        let plain = template.is_some() || template::template(&wasm).is_ok();
-        let extra = if plain { engine.heap_extra_min } else { 0 };
+        let extra = template.as_ref().map_or(0, |_| engine.heap_extra_min);
+        let template = template.ok().filter(|_| engine.snapshots);
         let (form, missing_host_functions) = match &template {
             Some(made) => {
-                let engines = (engine, &engine.on_demand);
-                Form::new::<H>(engines.0, engines.1, &made.wasm, pages, &made.globals)?
+                Form::new::<H>(engine, &engine.on_demand, &made.wasm, pages, &made.globals)?
             }
             None => {
                 let larger = own_memory(&wasm, extra)?;

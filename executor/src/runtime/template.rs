@@ -7,6 +7,7 @@
 //! set. Invariant: a module that can change anything else, or begins otherwise than by its data, is
 //! refused by name, and is run from scratch.
 
+use slackwater_host_functions::state::WASM_PAGE_BYTES;
 use thiserror::Error;
 use wasm_encoder::{
     DataSection, ExportKind, ExportSection, Module, RawSection,
@@ -24,8 +25,6 @@ use crate::fuel::proposal;
 const GLOBAL_EXPORT: &str = "slackwater.global.";
 /// What no guest's export may begin with.
 const RESERVED: &str = "slackwater.";
-/// Bytes of one wasm page.
-const PAGE_BYTES: u64 = 65_536;
 
 /// A module whose instances can be put back.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,7 +133,7 @@ fn survey(wasm: &[u8]) -> Result<Found, NotResettable> {
             }
             Payload::MemorySection(memories) => {
                 for memory in memories {
-                    memory_bytes = memory?.initial.saturating_mul(PAGE_BYTES);
+                    memory_bytes = memory?.initial.saturating_mul(WASM_PAGE_BYTES as u64);
                 }
             }
             Payload::GlobalSection(globals) => {
