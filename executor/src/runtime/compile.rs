@@ -1,8 +1,9 @@
 //! A compiled runtime, ready to be instantiated any number of times.
 //!
-//! A runtime has up to three forms: one whose instances are put back after a call, one that is made from
-//! scratch in the engine's pool, and one from scratch beyond that. The first is compiled at once if it is
-//! wanted and possible, else the second; the others when they are needed first.
+//! A runtime has up to four forms: one whose instances are put back after a call, two that are made from
+//! scratch in the engine's pool, with the smallest heap that is configured and without one, and one from
+//! scratch beyond that. The first is compiled at once if it is wanted and possible, else the second; the
+//! others when they are needed first.
 //!
 //! Invariant: memory, heap base and entry points have been looked up and type-checked once; a call
 //! looks nothing up by name in the instance. Cost: compiling a form takes seconds for a large runtime.
@@ -162,6 +163,8 @@ pub struct Runtime {
     pool: Option<Pool>,
     /// To be made from scratch, where `form` is the pool's.
     scratch: Later,
+    /// The same, with no more pages than the code asks for.
+    scratch_small: Later,
     /// To be made from scratch when the engine's pool is used up.
     overflow: Later,
     version: RuntimeVersion,
@@ -225,6 +228,7 @@ impl Runtime {
             form,
             pool,
             scratch: Later::new::<H>(engine, &engine.wasmtime, &wasm, pages, extra),
+            scratch_small: Later::new::<H>(engine, &engine.wasmtime, &wasm, pages, 0),
             overflow: Later::new::<H>(engine, &engine.on_demand, &wasm, pages, 0),
             version: RuntimeVersion::default(),
             code_hash: blob.code_hash(),
@@ -275,14 +279,14 @@ impl Runtime {
 
     /// The form for instances from scratch with this heap.
     pub(crate) fn scratch(&self, heap: HeapPages) -> Result<&Form, CallError> {
+        // What the pool has no room for is made without it.
         let form = match self.pool {
-            // What the pool has no room for is made without it.
             Some(_) => self.scratch.form().or_else(|_| self.overflow())?,
             None => &self.form,
         };
         let pages = form.memory_pages_initial.saturating_add(heap.extra());
         if form.memory_pages_made > pages {
-            return self.overflow();
+            return self.scratch_small.form().or_else(|_| self.overflow());
         }
         Ok(form)
     }

@@ -33,6 +33,8 @@ const MEMORY_BYTES_MAX: usize = 4 << 30;
 /// Bytes at the beginning of a pooled memory that are cleared instead of given back: both words pages of a
 /// meter are among them, and clearing costs less than the two faults of the next instance.
 const RESIDENT_BYTES_MAX: usize = 40 << 10;
+/// The same of a pooled table; those of published runtimes are below 20 KiB.
+const RESIDENT_TABLE_BYTES_MAX: usize = 32 << 10;
 /// Slots kept mapped for a module between calls.
 const WARM_SLOTS_MAX: u32 = 4;
 
@@ -148,7 +150,12 @@ fn wasmtime_config(settings: &EngineConfig) -> Config {
 fn pooling(settings: &EngineConfig) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.max_unused_warm_slots(WARM_SLOTS_MAX)
-        .linear_memory_keep_resident(RESIDENT_BYTES_MAX)
+        .linear_memory_keep_resident(if settings.meter.is_guest() {
+            RESIDENT_BYTES_MAX
+        } else {
+            0
+        })
+        .table_keep_resident(RESIDENT_TABLE_BYTES_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
