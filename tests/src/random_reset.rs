@@ -42,12 +42,17 @@ pub fn random_runtime(number: usize) -> Option<RandomRuntime> {
         ..config(number)
     };
     let mut module = Module::new(config, &mut random).ok()?;
+    // What counts its patience down is not the module's own writing.
+    let writes = Found::read(&module.to_bytes()).writes;
     module.ensure_termination(PATIENCE).ok()?;
     let found = Found::read(&module.to_bytes());
     if found.of.is_empty() {
         return None;
     }
-    Some(found.runtime(&module.to_bytes()))
+    Some(RandomRuntime {
+        writes,
+        ..found.runtime(&module.to_bytes())
+    })
 }
 
 /// What has to be known of a module.

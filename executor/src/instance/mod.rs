@@ -5,6 +5,8 @@ mod call;
 mod exports;
 mod fresh;
 mod pool;
+#[cfg(test)]
+mod refused;
 mod snapshot;
 mod trap;
 

@@ -13,7 +13,7 @@ use std::{
 
 use memfd::{FileSeal, Memfd, MemfdOptions};
 
-use super::sys::page_bytes;
+use super::sys::{may_ask, page_bytes};
 
 /// Initial contents of a memory.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ impl Image {
 
 /// A file in memory that holds `bytes` and can never hold anything else.
 fn sealed(bytes: &[u8]) -> Result<Memfd, memfd::Error> {
+    may_ask().map_err(memfd::Error::Create)?;
     let options = MemfdOptions::new().allow_sealing(true);
     let memfd = options.create("slackwater-image")?;
     memfd

@@ -24,6 +24,8 @@ mod area;
 mod creator;
 mod growth;
 mod image;
+#[cfg(test)]
+pub(crate) mod refusals;
 mod strategy;
 #[expect(unsafe_code, reason = "mappings and copies by address")]
 mod sys;

@@ -71,11 +71,21 @@ impl Drop for Reservation {
     }
 }
 
+/// Before the kernel is asked: tests have it refuse.
+pub(super) fn may_ask() -> io::Result<()> {
+    #[cfg(test)]
+    if super::refusals::is_refused() {
+        return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+    }
+    Ok(())
+}
+
 impl Reservation {
     /// Reserves addresses that cannot be touched yet. Huge pages are not wanted there: the first byte
     /// written would cost two megabytes.
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        may_ask()?;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let base =
             unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
@@ -117,6 +127,7 @@ impl Reservation {
             return Ok(());
         }
         let start = self.at(range.start).cast();
+        may_ask()?;
         // SAFETY: whole pages of this reservation.
         let failed = unsafe { libc::mprotect(start, bytes, access.protection()) };
         result(failed)
@@ -129,6 +140,7 @@ impl Reservation {
             return Ok(());
         }
         let start = self.at(range.start).cast();
+        may_ask()?;
         // SAFETY: whole pages of this reservation, which nobody borrows.
         let failed = unsafe { libc::madvise(start, bytes, libc::MADV_DONTNEED) };
         result(failed)
@@ -145,6 +157,7 @@ impl Reservation {
             libc::MADV_NORMAL
         };
         let start = self.at(range.start).cast();
+        may_ask()?;
         // SAFETY: advice about whole pages of this reservation, that changes no contents.
         result(unsafe { libc::madvise(start, bytes, advice) })
     }
@@ -173,6 +186,7 @@ impl Reservation {
         }
         let start = self.at(range.start).cast();
         let flags = flags | libc::MAP_PRIVATE | libc::MAP_FIXED;
+        may_ask()?;
         // SAFETY: replaces whole pages of this reservation, which nobody borrows.
         let mapped = unsafe { libc::mmap(start, bytes, access.protection(), flags, file, 0) };
         if mapped == libc::MAP_FAILED {
@@ -323,6 +337,7 @@ impl Scanner {
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_PRESENT,
         };
+        may_ask()?;
         // SAFETY: the kernel reads the arguments and writes at most `regions_len` regions, both of
         // which live until it returns.
         let count = unsafe {
