@@ -1,9 +1,9 @@
 //! Runtime calls on genesis states, against what an independent executor (smoldot) gave.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf};
 
 use slackwater_executor::{
-    CallContext, CallOutcome, TrapKind,
+    CallContext, CallOutcome, ExecutorConfig, FuelUsed, InstanceMode, TrapKind,
     block::state_version_of,
     call_on_state,
     state::{Extensions, MemoryState},
@@ -11,7 +11,7 @@ use slackwater_executor::{
 use slackwater_runtime_fixtures::{
     ChainSpec, ExpectedCall, ExpectedResult, expected_calls, real_fixtures_or_skip,
 };
-use slackwater_tests::{Executor, crate_file_or_skip, executor};
+use slackwater_tests::{Executor, crate_file_or_skip, executor_with};
 
 /// Checks every line of a file of calls; `find` gives the path of a chain spec. Returns how many
 /// calls returned, trapped, and named a method the runtime lacks.
@@ -22,14 +22,21 @@ fn check(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<(usize, u
     for call in &calls {
         by_spec.entry(&call.spec).or_default().push(call);
     }
-    let executor = executor();
+    let executors = [InstanceMode::Fresh, InstanceMode::Snapshot].map(|mode| {
+        let config = ExecutorConfig::default().with_instances(mode);
+        executor_with(config.with_verify_reset_every(Some(NonZeroU32::MIN)))
+    });
     let mut counts = (0, 0, 0);
     for (spec, calls) in by_spec {
         let spec = ChainSpec::load(&find(spec)?).unwrap_or_else(|error| panic!("{error}"));
-        let version = state_version_of(&executor, &spec.genesis).expect("loads");
+        let version = state_version_of(&executors[0], &spec.genesis).expect("loads");
         let state = MemoryState::new(spec.genesis, version);
         for call in calls {
-            match check_call(&executor, &state, call) {
+            let [fresh, snapshot] = executors
+                .each_ref()
+                .map(|executor| check_call(executor, &state, call));
+            assert_eq!(fresh.1, snapshot.1, "{} {}: fuel", call.spec, call.function);
+            match snapshot.0 {
                 Ended::Returned => counts.0 += 1,
                 Ended::Trapped => counts.1 += 1,
                 Ended::Missing => counts.2 += 1,
@@ -46,7 +53,11 @@ enum Ended {
     Missing,
 }
 
-fn check_call(executor: &Executor, state: &MemoryState, call: &ExpectedCall) -> Ended {
+fn check_call(
+    executor: &Executor,
+    state: &MemoryState,
+    call: &ExpectedCall,
+) -> (Ended, Option<FuelUsed>) {
     let name = format!("{} {}", call.spec, call.function);
     let context = CallContext::Offchain;
     let extensions = Extensions::new();
@@ -58,7 +69,8 @@ fn check_call(executor: &Executor, state: &MemoryState, call: &ExpectedCall) -> 
         &call.param,
         extensions,
     );
-    match (&call.result, ours) {
+    let fuel = ours.as_ref().ok().and_then(|ours| ours.fuel);
+    let ended = match (&call.result, ours) {
         (
             ExpectedResult::Returned {
                 len,
@@ -104,7 +116,8 @@ fn check_call(executor: &Executor, state: &MemoryState, call: &ExpectedCall) -> 
             }
         }
         (_, Err(error)) => panic!("{name}: {error}"),
-    }
+    };
+    (ended, fuel)
 }
 
 #[test]

@@ -10,9 +10,12 @@
 mod building;
 mod refusing;
 
+use std::num::NonZeroU32;
+
 use codec::{DecodeAll, Encode};
 use slackwater_executor::{
-    ConsensusFuel, Durability, ExecutionPath, ExecutorConfig, Fuel, Meter, WasmExecutor,
+    ConsensusFuel, Durability, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter,
+    WasmExecutor,
     block::{BlockReceipts, BuildError, ExecutionError, ExtrinsicReceipt, WriteDifference},
     host_functions::HostFunctions,
     runtime::EngineError,
@@ -62,6 +65,19 @@ impl Configuration {
                 name: "consensus",
                 executor: ExecutorConfig::default().with_consensus_fuel(GENEROUS),
             },
+            Self {
+                name: "fresh",
+                executor: ExecutorConfig::default()
+                    .with_consensus_fuel(GENEROUS)
+                    .with_instances(InstanceMode::Fresh),
+            },
+            Self {
+                name: "verified",
+                executor: ExecutorConfig::default()
+                    .with_consensus_fuel(GENEROUS)
+                    .with_meter(Meter::Checked)
+                    .with_verify_reset_every(Some(NonZeroU32::MIN)),
+            },
         ]
     }
 }
@@ -109,8 +125,10 @@ pub struct Run {
     pub state_digest: H256,
     /// BLAKE2b-256 of the stored receipts of all extrinsics; `None` where they are not told apart.
     pub receipts_digest: Option<H256>,
-    /// BLAKE2b-256 of the stored receipts' fuel, which is the same under one configuration.
+    /// BLAKE2b-256 of the stored receipts' fuel, which is the same where the rules of fuel are.
     pub fuel_digest: H256,
+    /// The rules of fuel, if it is in consensus.
+    pub rules: Option<ConsensusFuel>,
 }
 
 /// How an extrinsic ended: the outcome's name in fixtures, and the encoded error if there is one.
@@ -350,7 +368,7 @@ fn compare(before: &[Run], run: &Run) -> Result<(), Difference> {
             "the state"
         } else if both_tell && other.receipts_digest != run.receipts_digest {
             "a receipt"
-        } else if other.configuration == run.configuration && other.fuel_digest != run.fuel_digest {
+        } else if other.rules == run.rules && other.fuel_digest != run.fuel_digest {
             "the fuel"
         } else {
             continue;
@@ -393,6 +411,7 @@ fn run<H: HostFunctions>(
             _ => Some(receipts_digest),
         },
         fuel_digest,
+        rules: executor.config().consensus_fuel,
     })
 }
 
