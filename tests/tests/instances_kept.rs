@@ -149,6 +149,43 @@ fn idle_instances_cost_little_and_any_number_can_run() {
     assert_eq!((counts.differing, counts.failed), (0, 0), "{counts:?}");
 }
 
+/// Slots that nobody takes any more keep no memory.
+#[test]
+fn instances_that_nobody_uses_give_memory_back() {
+    let _alone = alone();
+    let executor = executor_with(ExecutorConfig::default());
+    let runtime = executor.runtime(GUEST_WASM).expect("loads");
+    let dirty = [0x40_0000_u32.to_le_bytes(), 16_u32.to_le_bytes()].concat();
+    const INSTANCES: usize = 16;
+    let method = "test_dirty_plenty_memory";
+    for _ in 0..8 {
+        at_once(
+            &executor,
+            &runtime,
+            INSTANCES,
+            method,
+            std::slice::from_ref(&dirty),
+        );
+    }
+    let busy = private_kilobytes();
+    for _ in 0..20_000 {
+        returns(
+            &executor,
+            &runtime,
+            "test_empty_return",
+            &[0],
+            &CallLimits::none(),
+        );
+    }
+    let idle = private_kilobytes();
+    let counts = runtime.instances();
+    println!("{busy} KiB, {idle} KiB with idle instances, {counts:?}");
+    assert_eq!((counts.differing, counts.failed), (0, 0), "{counts:?}");
+    assert!(counts.waiting >= INSTANCES as u64 / 2, "{counts:?}");
+    // A megabyte each, but for those that are used.
+    assert!(idle + 12 * 1_024 < busy, "{busy} KiB, then {idle} KiB");
+}
+
 #[test]
 fn millions_of_calls_leave_nothing_behind() {
     let _alone = alone();

@@ -1,8 +1,9 @@
 //! Slots that wait for the next call of one runtime.
 //!
 //! Any number of calls can run: one that finds no slot waiting gets a new one, which is kept afterwards if
-//! there is room. Threads keep to places of their own, so that they do not meet. Invariant: every slot here is
-//! as a new instance. Cost: one lock that hardly anybody else takes, before and after a call.
+//! there is room. Threads keep to places of their own, so that they do not meet. The slot that was used last is
+//! taken first; those that nobody takes give the memory back that they keep for the next call. Invariant: every
+//! slot here is as a new instance. Cost: one lock that hardly anybody else takes, before and after a call.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -38,11 +39,21 @@ pub struct InstanceCounts {
 #[derive(Default)]
 struct Place(Mutex<Waiting>);
 
+/// A slot that waits.
+struct Parked {
+    slot: Box<Slot>,
+    /// How many had been given back when it was.
+    since: u64,
+}
+
 #[derive(Default)]
 struct Waiting {
     /// Last in, first out: the last one is still in the cache.
-    #[expect(clippy::vec_box, reason = "slots are large, and handed around")]
-    slots: Vec<Box<Slot>>,
+    slots: Vec<Parked>,
+    /// How many of the first have been idle, and have given their memory back.
+    idle: usize,
+    /// Given back in all.
+    given_back: u64,
     counts: InstanceCounts,
     /// Put back since the last comparison.
     given: u32,
@@ -56,6 +67,11 @@ pub(crate) struct Pool {
     cached_max: Arc<AtomicU32>,
     verify_every: u32,
 }
+
+/// Calls that end in a place while a slot waits there, after which it gives its memory back.
+const IDLE_CALLS: u64 = 4_096;
+/// Calls that end in a place after which those that wait in others have become so much older.
+const AGEING_CALLS: u64 = 512;
 
 /// Places, at most.
 const PLACES_MAX: usize = 16;
@@ -88,13 +104,7 @@ impl Pool {
     /// A slot for a call with this heap: one that waits, or a new one.
     pub(super) fn take(&self, form: &Form, heap: HeapPages) -> Result<Box<Slot>, CallError> {
         let own = self.own_place();
-        let waiting = take_from(own).or_else(|| {
-            let others = self
-                .places
-                .iter()
-                .filter(|place| !std::ptr::eq(*place, own));
-            others.into_iter().find_map(take_from)
-        });
+        let waiting = take_from(own).or_else(|| self.others(own).find_map(take_from));
         if let Some(mut slot) = waiting {
             if slot.heap() != heap {
                 slot.set_heap(form, heap)?;
@@ -119,13 +129,52 @@ impl Pool {
         }
         let mut waiting = lock(place);
         let room = self.cached_max.load(Ordering::Relaxed) as usize;
-        if waiting.slots.len() < room.div_ceil(self.places.len()) {
-            waiting.slots.push(slot);
-        } else {
+        waiting.given_back += 1;
+        if waiting.slots.len() >= room.div_ceil(self.places.len()) {
             waiting.counts.surplus += 1;
             drop(waiting);
-            drop(slot);
+            return drop(slot);
         }
+        let since = waiting.given_back;
+        waiting.slots.push(Parked { slot, since });
+        self.idle(&mut waiting);
+        if since.is_multiple_of(AGEING_CALLS) {
+            drop(waiting);
+            self.age_others(place);
+        }
+    }
+
+    /// Where nobody calls any more, slots become idle by the calls elsewhere.
+    fn age_others(&self, own: &Place) {
+        for place in self.others(own) {
+            if let Ok(mut waiting) = place.0.try_lock() {
+                waiting.given_back += AGEING_CALLS;
+                self.idle(&mut waiting);
+            }
+        }
+    }
+
+    fn others(&self, own: &Place) -> impl Iterator<Item = &Place> {
+        let places = self.places.iter();
+        places.filter(move |place| !std::ptr::eq(*place, own))
+    }
+
+    /// Has one that nobody took for long give its memory back, if there is one.
+    fn idle(&self, waiting: &mut Waiting) {
+        let (number, now) = (waiting.idle, waiting.given_back);
+        let Some(parked) = waiting.slots.get_mut(number) else {
+            return;
+        };
+        if now - parked.since < IDLE_CALLS {
+            return;
+        }
+        if let Err(error) = parked.slot.release(&self.resetter) {
+            log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
+            waiting.slots.remove(number);
+            waiting.counts.failed += 1;
+            return;
+        }
+        waiting.idle += 1;
     }
 
     /// Whether it is the turn of one of this place to be compared.
@@ -164,6 +213,7 @@ impl Pool {
             let mut waiting = lock(place);
             let kept = room.div_ceil(self.places.len()).min(waiting.slots.len());
             let surplus = waiting.slots.split_off(kept);
+            waiting.idle = waiting.idle.min(kept);
             waiting.counts.surplus += surplus.len() as u64;
             drop(waiting);
         }
@@ -187,7 +237,8 @@ impl Pool {
 
 fn take_from(place: &Place) -> Option<Box<Slot>> {
     let mut waiting = lock(place);
-    let slot = waiting.slots.pop()?;
+    let slot = waiting.slots.pop()?.slot;
+    waiting.idle = waiting.idle.min(waiting.slots.len());
     waiting.counts.reused += 1;
     Some(slot)
 }

@@ -212,6 +212,11 @@ impl Slot {
         Ok(())
     }
 
+    /// Gives the memory back that a slot that was put back keeps for the next call.
+    pub(super) fn release(&mut self, resetter: &Resetter) -> Result<(), wasmtime::Error> {
+        Ok(self.tracker.release(&self.area, resetter)?)
+    }
+
     /// In what a slot that was put back is not as a new one, if in anything.
     pub(super) fn difference(
         &mut self,

@@ -200,6 +200,17 @@ impl Tracker {
         area.grow_to(length)
     }
 
+    /// Gives all memory back, between runs, and learns from the beginning.
+    pub(crate) fn release(&mut self, area: &Area, resetter: &Resetter) -> io::Result<()> {
+        if resetter.strategy == MemoryStrategy::Plain {
+            return area.rebuild();
+        }
+        let length = area.length();
+        self.set_length(area, length)?;
+        *self = Self::new();
+        area.discard(0..length)
+    }
+
     fn learn_anew(&mut self) {
         self.mode = Mode::Learned;
         self.quiet = 0;
@@ -557,6 +568,35 @@ mod tests {
         bench.area.shrink_without_clearing(PAGES * page);
         let leak = first_difference(&bench.area, &bench.resetter);
         assert_eq!(leak.expect("readable"), Some(PAGES * page));
+    }
+
+    #[test]
+    fn what_is_released_begins_anew() {
+        for strategy in [
+            MemoryStrategy::Auto,
+            MemoryStrategy::Discard,
+            MemoryStrategy::Plain,
+        ] {
+            let mut bench = Bench::new(strategy);
+            let page = page_bytes();
+            for _ in 0..10 {
+                grow(&mut bench, 9, [4]);
+                bench.store([3, 11, 800]);
+                bench.reset();
+            }
+            let released = bench.tracker.release(&bench.area, &bench.resetter);
+            released.expect("it is released");
+            assert!(!bench.area.is_sealed());
+            let mut found = Vec::new();
+            if let Some(scanner) = &bench.resetter.scanner {
+                let all = 0..(PAGES + 9) * page;
+                let complete = bench.area.written(&all, scanner, &mut found);
+                assert!(complete.expect("readable"));
+            }
+            assert!(found.is_empty(), "{found:?}");
+            bench.store([3, 11, 900]);
+            bench.reset();
+        }
     }
 
     #[test]
