@@ -217,6 +217,56 @@ fn eight_threads_in_any_order_agree_with_instances_from_scratch() {
     }
 }
 
+/// Slots are made and dropped all the time, since hardly any are kept, and runtimes with them.
+#[test]
+fn sixteen_threads_make_put_back_and_drop() {
+    let config = ExecutorConfig::default()
+        .with_instances_cached_max(3)
+        .with_verify_reset_every(NonZeroU32::new(5));
+    let executor = executor_with(config);
+    let guest = executor.runtime(GUEST_WASM).expect("loads");
+    let heaps = [
+        HeapPages::Static { extra: 64 },
+        HeapPages::Dynamic { maximum: Some(120) },
+    ];
+    let calls = calls_of_the_guest();
+    let limits = CallLimits::consensus(Fuel(5_000_000));
+    let expected: Vec<_> = (0..calls.len() * heaps.len())
+        .map(|index| {
+            let (method, input) = &calls[index / heaps.len()];
+            let heap = heaps[index % heaps.len()];
+            call((&executor, &guest), method, input, heap, &limits)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..16 {
+            let (executor, guest, calls, expected) = (&executor, &guest, &calls, &expected);
+            let limits = &limits;
+            scope.spawn(move || {
+                let mut random = Random(thread);
+                for round in 0..runs("SLACKWATER_RESET_CALLS", 60) {
+                    let index = random.below(expected.len());
+                    let (method, input) = &calls[index / heaps.len()];
+                    let heap = heaps[index % heaps.len()];
+                    let ended = call((executor, guest), method, input, heap, limits);
+                    assert!(ended == expected[index], "{method} {heap:?}");
+                    if round % 20 == 0 {
+                        // Code of its own, whose slots go with it.
+                        let own = BOUNDARIES.replace("131064", &(131_000 + thread).to_string());
+                        let code = wat::parse_str(own).expect("wat");
+                        let runtime = executor.runtime(&code).expect("loads");
+                        let ended = call((executor, &runtime), "grow", &[3], heap, limits);
+                        assert!(matches!(ended, Ended::Returned(..)), "{ended:?}");
+                        executor.set_instances_cached_max(u32::try_from(round % 7).expect("few"));
+                    }
+                }
+            });
+        }
+    });
+    assert_sound(&guest);
+    assert!(guest.instances().surplus > 0);
+}
+
 /// Loads and stores around the current end of memory, near 2^32, and after the memory was larger.
 const BOUNDARIES: &str = r#"(module
     (memory (export "memory") 2)

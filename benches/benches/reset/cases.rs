@@ -2,6 +2,8 @@
 
 use slackwater_executor::HeapPages;
 use slackwater_runtime_fixtures::{crate_file, guest::GUEST_WASM};
+use slackwater_substrate_path::signed::{SignedChain, store};
+use sp_core::storage::{Storage, well_known_keys::CODE};
 
 /// Bytes of a page of memory.
 const PAGE: u32 = 4_096;
@@ -18,6 +20,19 @@ pub(crate) struct Case {
     pub(crate) all_strategies: bool,
     /// Whether it is called on several threads, too.
     pub(crate) threads: bool,
+    /// Instances of ours that wait meanwhile, beside the one that is called.
+    pub(crate) waiting: usize,
+    /// What is there before; then each call is rolled back.
+    pub(crate) beginning: Option<Beginning>,
+}
+
+/// A state, and calls on it that stay.
+#[derive(Clone)]
+pub(crate) struct Beginning {
+    pub(crate) state: Storage,
+    pub(crate) calls: Vec<(&'static str, Vec<u8>)>,
+    /// What each call must answer.
+    pub(crate) answer: Vec<u8>,
 }
 
 impl Case {
@@ -31,6 +46,8 @@ impl Case {
             heap: HeapPages::default(),
             all_strategies: true,
             threads: false,
+            waiting: 0,
+            beginning: None,
         }
     }
 }
@@ -46,6 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
     let kusama = kusama.and_then(|path| std::fs::read(path).ok());
     let mut cases = kusama.map(|code| of_kusama(&code)).unwrap_or_default();
     cases.extend(of_guest());
+    cases.extend(signed_transfer());
     cases.extend([of_image(), of_random_pages()]);
     cases.extend([500, 5_000, 30_000].map(with_functions));
     cases.extend([1, 1_024, 8_192].map(with_table));
@@ -69,6 +87,16 @@ fn of_kusama(code: &[u8]) -> Vec<Case> {
         // begins at 1 MiB, only with more pages: these are 256 before it, and 96 of it.
         case("dirty_image_pages", dirty, &pages(0, 22)),
         case("Core_version", "Core_version", &[]),
+        Case {
+            waiting: 63,
+            all_strategies: false,
+            ..case("call_empty_function/64_live", "test_empty_return", &[0])
+        },
+        Case {
+            waiting: 999,
+            all_strategies: false,
+            ..case("call_empty_function/1000_live", "test_empty_return", &[0])
+        },
     ]
 }
 
@@ -101,6 +129,37 @@ fn of_guest() -> Vec<Case> {
         growth(256),
         case("100_host_calls", "test_host_calls", &100_u32.to_le_bytes()),
     ]
+}
+
+/// The first signed transfer of the node template's chain that tests author, on what is before it; none if
+/// that was not authored, and the state it begins on is not beside the checkout.
+fn signed_transfer() -> Option<Case> {
+    const EXTRINSIC: &str = "BlockBuilder_apply_extrinsic";
+    let chain = SignedChain::NodeTemplate;
+    let fixture = store::load(chain).ok()??;
+    let is_transfer = |extrinsic: &Vec<u8>| chain.is_transfer(extrinsic);
+    let mut calls = Vec::new();
+    let mut transfer = None;
+    for block in &fixture.blocks {
+        calls.push(("Core_initialize_block", block.header_unsealed.clone()));
+        let found = block.body.iter().position(is_transfer);
+        let before = block.body.iter().take(found.unwrap_or(block.body.len()));
+        calls.extend(before.map(|extrinsic| (EXTRINSIC, extrinsic.clone())));
+        if let Some(found) = found {
+            transfer = block.body.get(found);
+            break;
+        }
+        calls.push(("BlockBuilder_finalize_block", Vec::new()));
+    }
+    let code = fixture.state.top.get(CODE)?;
+    Some(Case {
+        beginning: Some(Beginning {
+            state: fixture.state.clone(),
+            calls,
+            answer: vec![0, 0],
+        }),
+        ..Case::new("node-template/signed_transfer", code, EXTRINSIC, transfer?)
+    })
 }
 
 const FRAME: &str = r#"(memory (export "memory") 17)

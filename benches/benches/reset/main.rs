@@ -13,6 +13,7 @@
 )]
 
 mod cases;
+#[expect(unsafe_code, reason = "precompiled code is trusted")]
 mod executors;
 mod measure;
 mod report;
@@ -33,12 +34,14 @@ const WAYS: [(InstanceMode, Meter); 4] = [
     (InstanceMode::Fresh, Meter::Slacked),
     (InstanceMode::Fresh, Meter::Off),
 ];
-/// The peer's strategies; those of precompiled code differ at start-up only.
-const STRATEGIES: [Peers; 4] = [
-    Peers::PoolingCopyOnWrite,
-    Peers::RecreateInstanceCopyOnWrite,
-    Peers::Pooling,
-    Peers::RecreateInstance,
+/// The peer's strategies, and whether its code is compiled beforehand.
+const STRATEGIES: [(Peers, bool); 6] = [
+    (Peers::PoolingCopyOnWrite, false),
+    (Peers::RecreateInstanceCopyOnWrite, false),
+    (Peers::PoolingCopyOnWrite, true),
+    (Peers::RecreateInstanceCopyOnWrite, true),
+    (Peers::Pooling, false),
+    (Peers::RecreateInstance, false),
 ];
 const THREADS: [usize; 4] = [2, 4, 8, 16];
 
@@ -83,7 +86,9 @@ fn on_one_thread(case: &Case, effort: Effort) -> Vec<Row> {
         (&WAYS[..1], &STRATEGIES[..1])
     };
     let ours: Vec<_> = ways.iter().map(|way| Ours::new(case, *way)).collect();
-    let peers = strategies.iter().map(|strategy| Peer::new(case, *strategy));
+    let peers = strategies
+        .iter()
+        .map(|(strategy, precompiled)| Peer::new(case, *strategy, *precompiled));
     let peers: Vec<_> = peers.collect();
     let all: Vec<&dyn Way> = ours
         .iter()
@@ -98,7 +103,8 @@ fn on_one_thread(case: &Case, effort: Effort) -> Vec<Row> {
 /// As many threads, each calling as often as it can.
 fn on_threads(case: &Case, threads: usize, effort: Effort) -> Vec<Row> {
     let ours = Ours::new(case, OURS);
-    let peer = Peer::new(case, STRATEGIES[0]);
+    let (strategy, precompiled) = STRATEGIES[0];
+    let peer = Peer::new(case, strategy, precompiled);
     let arithmetic = executors::Arithmetic;
     let ways: [&dyn Way; 3] = [&ours, &peer, &arithmetic];
     let timed = together(case, &ways, threads, effort);

@@ -67,6 +67,15 @@ fn per_call(elapsed: Duration, calls: u64) -> f64 {
     elapsed.as_nanos() as f64 / calls.max(1) as f64
 }
 
+/// Nothing measured yet.
+fn named(ways: &[&dyn Way]) -> Vec<Timed> {
+    let named = ways.iter().map(|way| Timed {
+        name: way.name(),
+        turns: Vec::new(),
+    });
+    named.collect()
+}
+
 /// One way after the other, again and again, on this thread.
 pub(crate) fn interleaved(case: &Case, ways: &[&dyn Way], effort: Effort) -> Vec<Timed> {
     let mut sessions: Vec<_> = ways.iter().map(|way| (way.session(), 0_u32)).collect();
@@ -83,13 +92,7 @@ pub(crate) fn interleaved(case: &Case, ways: &[&dyn Way], effort: Effort) -> Vec
         }
         per_call(begin.elapsed(), calls)
     };
-    let mut timed: Vec<_> = ways
-        .iter()
-        .map(|way| Timed {
-            name: way.name(),
-            turns: Vec::new(),
-        })
-        .collect();
+    let mut timed = named(ways);
     for session in &mut sessions {
         turn(session, 64);
     }
@@ -109,13 +112,7 @@ pub(crate) fn together(
     threads: usize,
     effort: Effort,
 ) -> Vec<Timed> {
-    let mut timed: Vec<_> = ways
-        .iter()
-        .map(|way| Timed {
-            name: way.name(),
-            turns: Vec::new(),
-        })
-        .collect();
+    let mut timed = named(ways);
     let turn = (effort.turn * 10).max(Duration::from_millis(40));
     for _ in 0..effort.turns.div_ceil(4) {
         for (way, timed) in ways.iter().zip(&mut timed) {

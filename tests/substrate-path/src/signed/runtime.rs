@@ -1,7 +1,7 @@
 //! What an author must know of each runtime: where its genesis is, how its calls and its extrinsics
 //! are encoded. The numbers are those of the runtimes' own metadata.
 
-use codec::{Compact, Encode};
+use codec::{Compact, Decode, Encode};
 
 use super::extrinsic::Address;
 
@@ -112,6 +112,20 @@ impl SignedChain {
     /// `balances.transfer`, later called `transfer_allow_death`.
     pub(super) fn transfer(self, to: &Address, value: u128) -> Vec<u8> {
         ([5_u8, 0], to, Compact(value)).encode()
+    }
+
+    /// Whether an extrinsic ends with a `balances.transfer` to an account.
+    #[must_use]
+    pub fn is_transfer(self, extrinsic: &[u8]) -> bool {
+        let prefix = self.transfer(&Address::Account([0; 32]), 0);
+        let prefix = prefix.get(..3).unwrap_or_default();
+        (0..extrinsic.len()).any(|at| {
+            let call = extrinsic.get(at..).unwrap_or_default();
+            let value = call.strip_prefix(prefix).and_then(|rest| rest.get(32..));
+            value.is_some_and(|mut value| {
+                Compact::<u128>::decode(&mut value).is_ok() && value.is_empty()
+            })
+        })
     }
 
     /// `balances.transfer_keep_alive`.
