@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the guest runtime to wasm, twice: as it is, and with the feature `upgraded`.
+# Builds the guest runtime to wasm, twice: as it is, and with the feature `upgraded`; and the kernels beside it.
 #
-#   build.sh            writes ../wasm/guest.wasm and ../wasm/guest-upgraded.wasm
+#   build.sh            writes ../wasm/guest.wasm, ../wasm/guest-upgraded.wasm and ../wasm/kernels.wasm
 #   build.sh --check    compares with them instead; fails if a byte differs
 #
 # rustup has no wasm32v1-none target on every machine, so compiler and library sources come from Debian's packages,
@@ -107,12 +107,12 @@ check_toolchain() {
     [[ $found == "rustc $WASM_RUST "* ]] || fail "$rustc is $found, not $WASM_RUST"
 }
 
-# build_one FILE [cargo arguments]: the wasm goes to $out/FILE.
+# build_one PACKAGE FILE [cargo arguments]: the wasm goes to $out/FILE.
 build_one() {
-    local file=$1
-    shift
+    local package=$1 file=$2
+    shift 2
     (
-        cd "$guest"
+        cd "$guest/../$package"
         unset CARGO_BUILD_RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER
         export RUSTC=$rustc LD_LIBRARY_PATH=$libraries
         # Building the library from source is not stable yet.
@@ -120,13 +120,13 @@ build_one() {
         export CARGO_TARGET_WASM32V1_NONE_LINKER=$linker
         # No paths in the output: no locations in panics, and what remains is mapped.
         export RUSTFLAGS="-Zlocation-detail=none -Clink-arg=--export=__heap_base \
-            --remap-path-prefix=$guest=guest --remap-path-prefix=$root=rust"
+            --remap-path-prefix=$PWD=$package --remap-path-prefix=$root=rust"
         with_rust cargo build --quiet --release --locked --offline --target "$TARGET" -Zbuild-std=core,alloc \
             --config 'source.crates-io.replace-with="vendored"' \
             --config "source.vendored.directory=\"$vendor\"" \
             --target-dir "$out/target" "$@"
     )
-    cp "$out/target/$TARGET/release/slackwater_guest.wasm" "$out/$file"
+    cp "$out/target/$TARGET/release/slackwater_$package.wasm" "$out/$file"
 }
 
 # Compares or installs $out/FILE.
@@ -158,8 +158,10 @@ echo "rustc $WASM_RUST (Debian $RUST_PACKAGES), LLVM ${LLVM_PACKAGE#*:}, cargo $
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-build_one guest.wasm
-build_one guest-upgraded.wasm --features upgraded
+build_one guest guest.wasm
+build_one guest guest-upgraded.wasm --features upgraded
+build_one kernels kernels.wasm
 finish_one guest.wasm
 finish_one guest-upgraded.wasm
-[[ $mode == build ]] || echo "both are what the source builds to"
+finish_one kernels.wasm
+[[ $mode == build ]] || echo "all are what the source builds to"

@@ -203,10 +203,13 @@ fn millions_of_calls_leave_nothing_behind() {
     };
     some(5_000);
     let before = (entries("/proc/self/fd"), mappings());
+    let private = private_kilobytes();
     some(runs("SLACKWATER_FLAT_CALLS", 100_000));
     let counts = runtime.instances();
     assert_eq!(counts.made, 1, "{counts:?}");
     let after = (entries("/proc/self/fd"), mappings());
-    println!("descriptors and mappings: {before:?}, then {after:?}");
+    let grown = private_kilobytes().saturating_sub(private);
+    println!("descriptors and mappings: {before:?}, then {after:?}; {grown} KiB more");
+    assert!(grown < 2_048, "{grown} KiB");
     assert!(after.0 <= before.0 + 4 && after.1 <= before.1 + 40);
 }
