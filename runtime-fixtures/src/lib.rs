@@ -16,6 +16,7 @@ pub mod expected_calls;
 pub mod guest;
 pub mod hexadecimal;
 pub mod import;
+pub mod kernels;
 pub mod offered;
 pub mod raw_blocks;
 pub mod refused;

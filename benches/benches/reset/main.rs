@@ -20,9 +20,10 @@ mod report;
 
 use cases::Case;
 use executors::{Ours, Peer, Way};
-use measure::{Effort, Timed, interleaved, together};
+use measure::{Effort, interleaved, together};
 use report::Row;
 use sc_executor_wasmtime::InstantiationStrategy as Peers;
+use slackwater_benches::Timed;
 use slackwater_executor::{InstanceMode, Meter};
 
 /// The way of ours that is compared most.

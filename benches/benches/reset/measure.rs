@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use slackwater_benches::Timed;
+
 use crate::{
     cases::Case,
     executors::{Session, Way},
@@ -36,32 +38,6 @@ impl Effort {
     }
 }
 
-/// Nanoseconds per call, turn by turn.
-pub(crate) struct Timed {
-    pub(crate) name: String,
-    pub(crate) turns: Vec<f64>,
-}
-
-impl Timed {
-    pub(crate) fn median(&self) -> f64 {
-        quantile(&self.turns, 0.5)
-    }
-}
-
-/// The value below which so much of `values` lies.
-pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index between both ends"
-    )]
-    let index = ((sorted.len().saturating_sub(1)) as f64 * part).round() as usize;
-    sorted.get(index).copied().unwrap_or(f64::NAN)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 nanoseconds")]
 fn per_call(elapsed: Duration, calls: u64) -> f64 {
     elapsed.as_nanos() as f64 / calls.max(1) as f64
@@ -69,11 +45,7 @@ fn per_call(elapsed: Duration, calls: u64) -> f64 {
 
 /// Nothing measured yet.
 fn named(ways: &[&dyn Way]) -> Vec<Timed> {
-    let named = ways.iter().map(|way| Timed {
-        name: way.name(),
-        turns: Vec::new(),
-    });
-    named.collect()
+    ways.iter().map(|way| Timed::new(way.name())).collect()
 }
 
 /// One way after the other, again and again, on this thread.

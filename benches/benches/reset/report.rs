@@ -2,9 +2,8 @@
 
 use std::{fmt::Write as _, io, path::PathBuf};
 
+use slackwater_benches::{Timed, quantile};
 use slackwater_runtime_fixtures::dir::workspace;
-
-use crate::measure::{Timed, quantile};
 
 /// One way of ours against one strategy of the peer.
 pub(crate) struct Row {
