@@ -170,6 +170,13 @@ impl<H: HostFunctions> WasmExecutor<H> {
         Ok(runtime)
     }
 
+    /// Instances of all its runtimes that were found to differ from a new one after they had been put back:
+    /// see [`ExecutorConfig::verify_reset_every`]. Any is an error of this executor, to be reported.
+    pub fn instances_differing(&self) -> u64 {
+        let differing = &self.shared.engine.instances_differing;
+        differing.load(Ordering::Relaxed)
+    }
+
     /// Changes how many instances are kept for the next call, for each runtime: see
     /// [`ExecutorConfig::instances_cached_max`]. What waits beyond is dropped.
     pub fn set_instances_cached_max(&self, instances: u32) {

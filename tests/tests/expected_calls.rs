@@ -12,6 +12,7 @@ use slackwater_runtime_fixtures::{
     ChainSpec, ExpectedCall, ExpectedResult, expected_calls, real_fixtures_or_skip,
 };
 use slackwater_tests::{Executor, crate_file_or_skip, executor_with};
+use sp_core::storage::well_known_keys::CODE;
 
 /// Checks every line of a file of calls; `find` gives the path of a chain spec. Returns how many
 /// calls returned, trapped, and named a method the runtime lacks.
@@ -30,6 +31,12 @@ fn check(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<(usize, u
     for (spec, calls) in by_spec {
         let spec = ChainSpec::load(&find(spec)?).unwrap_or_else(|error| panic!("{error}"));
         let version = state_version_of(&executors[0], &spec.genesis).expect("loads");
+        let runtime = spec
+            .genesis
+            .top
+            .get(CODE)
+            .map(|code| executors[1].runtime(code));
+        let runtime = runtime.expect("it has code").expect("it loads");
         let state = MemoryState::new(spec.genesis, version);
         for call in calls {
             let [fresh, snapshot] = executors
@@ -42,8 +49,10 @@ fn check(file: &str, find: impl Fn(&str) -> Option<PathBuf>) -> Option<(usize, u
                 Ended::Missing => counts.2 += 1,
             }
         }
+        assert!(runtime.is_resettable() && runtime.instances().made > 0);
     }
     assert_eq!(counts.0 + counts.1 + counts.2, calls.len());
+    assert_eq!(executors[1].instances_differing(), 0);
     Some(counts)
 }
 

@@ -57,10 +57,15 @@ fn call(
     input: &[u8],
 ) -> Result<CallOutcome, CallError> {
     let mut ext = BasicExternalities::default();
-    executor.call(runtime, &mut ext, method, input, HeapPages::default())
+    // What is allocated makes the memory grow.
+    let heap = match method {
+        "test_alloc" => HeapPages::Dynamic { maximum: None },
+        _ => HeapPages::default(),
+    };
+    executor.call(runtime, &mut ext, method, input, heap)
 }
 
-/// Calls that are learned, sealed and unsealed; some of them trap.
+/// Calls that are learned, sealed and unsealed, and that grow; some of them trap.
 fn calls(executor: &Executor, runtime: &Runtime) -> Vec<Result<CallOutcome, CallError>> {
     let pages = [
         2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 3_000, 2_000, 4_000,
@@ -80,6 +85,9 @@ fn calls(executor: &Executor, runtime: &Runtime) -> Vec<Result<CallOutcome, Call
             &dirty(1_048_575),
         ));
         made.push(call(executor, runtime, "test_memory_size", &[]));
+    }
+    for bytes in [3_000_000_u32, 3_000_000, 3_000_000, 3_000_000, 9_000_000] {
+        made.push(call(executor, runtime, "test_alloc", &bytes.to_le_bytes()));
     }
     made
 }
@@ -376,7 +384,7 @@ fn a_small_signal_stack_is_no_hindrance() {
         let runtime = executor.runtime(GUEST_WASM).expect("it loads");
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // The smallest the kernel takes.
+                // The smallest the kernel takes; the engine brings its own where that is too small.
                 // SAFETY: asks for a constant of the system.
                 let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) };
                 let least = usize::try_from(least)
@@ -414,7 +422,7 @@ const OLD_RUNTIME: &str = r#"(module
             (i32.add (i32.load8_u (i32.const 1030)) (i32.load (i32.const 40000))))
         (i64.const 0x1400000400)))"#;
 
-/// A host function that runs another runtime, whose memory is sealed and faults, too.
+/// A host function that runs another runtime, between calls that fault.
 #[test]
 fn another_runtime_within_a_host_function_is_as_alone() {
     // It states its version only when it is called, as one more than its data says.

@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use slackwater_executor::{CallLimits, CallOutcome, ExecutorConfig, Fuel, HeapPages};
+use slackwater_executor::{
+    CallLimits, CallOutcome, ExecutorConfig, Fuel, HeapPages, MemoryStrategy,
+};
 use slackwater_runtime_fixtures::guest::GUEST_WASM;
 use slackwater_tests::executor_with;
 use sp_state_machine::BasicExternalities;
@@ -26,7 +28,8 @@ const DONE: &str = "made 10,000 calls";
 
 /// Calls often enough that memory is sealed, and then under the ban; the last ones as `task` says.
 fn steady(task: &str) -> ! {
-    let executor = executor_with(ExecutorConfig::default());
+    // The other strategies ask the kernel after each call.
+    let executor = executor_with(ExecutorConfig::default().with_memory(MemoryStrategy::Auto));
     let runtime = executor.runtime(GUEST_WASM).expect("loads");
     let limits = CallLimits::consensus(Fuel(1 << 40));
     let mut ext = BasicExternalities::default();

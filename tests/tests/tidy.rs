@@ -16,8 +16,8 @@ const FUNCTION_LINES: usize = 100;
 const FILE_LINES: usize = 600;
 /// Functions that may be longer: file, name, reason.
 const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
-/// The guest is a workspace of its own, without a standard library, whose exports must be unsafe.
-const GUEST: &str = "runtime-fixtures/guest/";
+/// What runs in wasm: workspaces of their own, without a standard library, whose exports must be unsafe.
+const GUESTS: [&str; 2] = ["runtime-fixtures/guest/", "runtime-fixtures/kernels/"];
 /// What a member takes from the workspace instead of saying it again.
 const INHERITED: &[&str] = &[
     "version",
@@ -46,7 +46,7 @@ impl Source {
     }
 
     fn is_guest(&self) -> bool {
-        self.path.starts_with(GUEST)
+        GUESTS.iter().any(|guest| self.path.starts_with(guest))
     }
 
     /// Whether the whole file is test code: by its folder, or as the `tests` module of another file.

@@ -20,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) all_strategies: bool,
     /// Whether it is called on several threads, too.
     pub(crate) threads: bool,
-    /// Instances of ours that wait meanwhile, beside the one that is called.
+    /// Instances of ours that there are; the one that is called is among them.
     pub(crate) waiting: usize,
     /// What is there before; then each call is rolled back.
     pub(crate) beginning: Option<Beginning>,
@@ -88,12 +88,12 @@ fn of_kusama(code: &[u8]) -> Vec<Case> {
         case("dirty_image_pages", dirty, &pages(0, 22)),
         case("Core_version", "Core_version", &[]),
         Case {
-            waiting: 63,
+            waiting: 64,
             all_strategies: false,
             ..case("call_empty_function/64_live", "test_empty_return", &[0])
         },
         Case {
-            waiting: 999,
+            waiting: 1_000,
             all_strategies: false,
             ..case("call_empty_function/1000_live", "test_empty_return", &[0])
         },

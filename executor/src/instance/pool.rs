@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use super::{CallError, snapshot::Slot};
@@ -65,6 +65,7 @@ pub(crate) struct Pool {
     resetter: Arc<Resetter>,
     places: Box<[Place]>,
     cached_max: Arc<AtomicU32>,
+    differing: Arc<AtomicU64>,
     verify_every: u32,
 }
 
@@ -92,6 +93,7 @@ impl Pool {
             resetter: Arc::clone(&engine.resetter),
             places: places.collect(),
             cached_max: Arc::clone(&engine.instances_cached_max),
+            differing: Arc::clone(&engine.instances_differing),
             verify_every: engine.verify_reset_every.map_or(0, std::num::NonZero::get),
         }
     }
@@ -137,44 +139,43 @@ impl Pool {
         }
         let since = waiting.given_back;
         waiting.slots.push(Parked { slot, since });
-        self.idle(&mut waiting);
+        drop(waiting);
+        self.release_idle(place, 0);
         if since.is_multiple_of(AGEING_CALLS) {
-            drop(waiting);
-            self.age_others(place);
+            // Where nobody calls any more, slots become idle by the calls elsewhere.
+            self.others(place)
+                .for_each(|place| self.release_idle(place, AGEING_CALLS));
         }
     }
 
-    /// Where nobody calls any more, slots become idle by the calls elsewhere.
-    fn age_others(&self, own: &Place) {
-        for place in self.others(own) {
-            if let Ok(mut waiting) = place.0.try_lock() {
-                waiting.given_back += AGEING_CALLS;
-                self.idle(&mut waiting);
-            }
+    /// Lets the slots of a place become older, and has one that nobody took for long give its memory back,
+    /// if there is one.
+    fn release_idle(&self, place: &Place, older: u64) {
+        let mut waiting = lock(place);
+        waiting.given_back += older;
+        let (number, now) = (waiting.idle, waiting.given_back);
+        let is_idle = |parked: &Parked| now - parked.since >= IDLE_CALLS;
+        if !waiting.slots.get(number).is_some_and(is_idle) {
+            return;
         }
+        let mut parked = waiting.slots.remove(number);
+        drop(waiting);
+        let released = parked.slot.release(&self.resetter);
+        let mut waiting = lock(place);
+        if let Err(error) = released {
+            log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
+            waiting.counts.failed += 1;
+            return;
+        }
+        // Those that are idle are the first.
+        let number = waiting.idle;
+        waiting.slots.insert(number, parked);
+        waiting.idle += 1;
     }
 
     fn others(&self, own: &Place) -> impl Iterator<Item = &Place> {
         let places = self.places.iter();
         places.filter(move |place| !std::ptr::eq(*place, own))
-    }
-
-    /// Has one that nobody took for long give its memory back, if there is one.
-    fn idle(&self, waiting: &mut Waiting) {
-        let (number, now) = (waiting.idle, waiting.given_back);
-        let Some(parked) = waiting.slots.get_mut(number) else {
-            return;
-        };
-        if now - parked.since < IDLE_CALLS {
-            return;
-        }
-        if let Err(error) = parked.slot.release(&self.resetter) {
-            log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
-            waiting.slots.remove(number);
-            waiting.counts.failed += 1;
-            return;
-        }
-        waiting.idle += 1;
     }
 
     /// Whether it is the turn of one of this place to be compared.
@@ -197,6 +198,7 @@ impl Pool {
                     "an instance differs from a new one after it was put back: {difference}"
                 );
                 lock(place).counts.differing += 1;
+                self.differing.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
                 log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");

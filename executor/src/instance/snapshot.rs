@@ -21,7 +21,7 @@ use super::{
     pool::Pool,
 };
 use crate::{
-    fuel::{CallLimits, MemoryFault, Seat, StateMeter},
+    fuel::{CallLimits, Ending, MemoryFault, Seat, StateMeter},
     memory::{Area, Image, Resetter, Tracker, collect, first_difference},
     runtime::{EntryPoint, Form, HeapPages},
 };
@@ -41,11 +41,7 @@ pub(crate) fn call_snapshot(
     };
     let mut slot = pool.take(form, heap)?;
     let called = slot.call(entry_point, input, limits, state);
-    let doubtful = matches!(
-        called,
-        Err(CallError::NativeStack | CallError::HostOutOfMemory(_) | CallError::Instantiate { .. })
-    );
-    if !doubtful {
+    if !slot.doubtful {
         pool.give(slot);
     }
     called
@@ -65,6 +61,8 @@ pub(super) struct Slot {
     /// Bytes of memory a call begins with.
     length: usize,
     limit: HeapLimit,
+    /// Whether this machine failed in a call, whatever became of that.
+    doubtful: bool,
     seat: Seat,
     /// By their numbers.
     functions: Vec<Option<EntryFunction>>,
@@ -108,6 +106,7 @@ impl Slot {
             heap_base,
             heap,
             limit,
+            doubtful: false,
             seat,
             functions: vec![None; form.entry_points_count],
         };
@@ -163,6 +162,7 @@ impl Slot {
         Ok(())
     }
 
+    /// Makes a call.
     fn call(
         &mut self,
         entry_point: EntryPoint,
@@ -170,6 +170,23 @@ impl Slot {
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
+        // Until it is known how it ended.
+        self.doubtful = true;
+        let (ending, ended) = self.run(entry_point, input, limits, state)?;
+        if self.area.is_broken() {
+            return Err(out_of_memory(&"a page could not be made writable"));
+        }
+        self.doubtful = ended.is_err();
+        verdict(ending, ended)
+    }
+
+    fn run(
+        &mut self,
+        entry_point: EntryPoint,
+        input: &[u8],
+        limits: &CallLimits,
+        state: Option<&StateMeter>,
+    ) -> Result<(Ending, Result<CallOutcome, CallError>), CallError> {
         self.find(entry_point)?;
         let area = &self.area;
         self.tracker
@@ -186,10 +203,7 @@ impl Slot {
         };
         let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
         let ending = gauge.ending(&self.store, trapped)?;
-        if area.is_broken() {
-            return Err(out_of_memory(&"a page could not be made writable"));
-        }
-        verdict(ending, ended)
+        Ok((ending, ended))
     }
 
     /// Finds the function behind an entry point, unless that was done before.

@@ -21,7 +21,7 @@ use wasmtime::LinearMemory;
 
 use super::{
     image::Image,
-    sys::{Access, Reservation, Scanner},
+    sys::{Access, Apart, Reservation, Scanner},
 };
 
 /// Bytes before a memory that nobody may touch.
@@ -29,6 +29,15 @@ const GUARD_BEFORE: usize = 1 << 16;
 
 /// A page of zeros.
 static ZEROS: [u8; 4_096] = [0; 4_096];
+
+/// What a run is expected to use of what it grows by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ahead {
+    /// The length it grows to.
+    pub(super) length: usize,
+    /// What it writes to, behind the length it begins with.
+    pub(super) ranges: Vec<Range<usize>>,
+}
 
 /// One guest memory.
 #[derive(Debug)]
@@ -41,7 +50,7 @@ pub(crate) struct Area {
     /// Bytes that can be touched; fewer than it has only in a run, and then also what is ahead.
     opened: AtomicUsize,
     /// What is opened by growth in a run; `None` if all is.
-    ahead: Mutex<Option<Vec<Range<usize>>>>,
+    ahead: Mutex<Option<Ahead>>,
     /// Whether a run is under way, in which faults are handled.
     running: AtomicBool,
     sealed: AtomicBool,
@@ -82,7 +91,7 @@ impl Area {
         self.opened.load(Ordering::Relaxed)
     }
 
-    fn ahead(&self) -> MutexGuard<'_, Option<Vec<Range<usize>>>> {
+    fn ahead(&self) -> MutexGuard<'_, Option<Ahead>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,17 +110,22 @@ impl Area {
         if length > self.capacity {
             return Err(io::Error::other("more than was reserved"));
         }
-        let now = self.length();
-        match &*self.ahead() {
-            Some(ahead) if self.running.load(Ordering::Relaxed) => {
-                for range in ahead {
-                    let new = range.start.max(now)..range.end.min(length);
-                    if !new.is_empty() {
-                        self.reservation.protect(Self::own(&new), Access::Write)?;
-                    }
-                }
+        let ahead = self.ahead();
+        let foreseen = ahead.as_ref().filter(|ahead| {
+            let running = self.running.load(Ordering::Relaxed);
+            running && ahead.length == length && self.opened() == self.length()
+        });
+        let grown = match foreseen {
+            Some(ahead) => {
+                let mut opened = ahead.ranges.iter().map(Self::own);
+                opened.try_for_each(|range| self.reservation.protect(range, Access::Write))
             }
-            _ => self.open_to(length)?,
+            None => self.open_to(length),
+        };
+        if let Err(error) = grown {
+            // Some of it may be open.
+            self.broken.store(true, Ordering::Relaxed);
+            return Err(error);
         }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
@@ -128,7 +142,9 @@ impl Area {
     /// Makes sure that `range`, which lies within its length, can be read where no fault is handled.
     pub(crate) fn open_to_read(&self, range: &Range<usize>) -> io::Result<()> {
         let holds = |open: &Range<usize>| open.start <= range.start && range.end <= open.end;
-        if range.end <= self.opened() || self.ahead().iter().flatten().any(holds) {
+        let ahead = self.ahead();
+        let mut ahead = ahead.iter().flat_map(|ahead| &ahead.ranges);
+        if range.end <= self.opened() || ahead.any(holds) {
             return Ok(());
         }
         self.open_to(self.length())
@@ -146,16 +162,23 @@ impl Area {
 
     /// Between runs: what growth in a run opens; the rest is opened by the first access. `None` opens
     /// everything. What is not ahead any more gives its memory back.
-    pub(super) fn set_ahead(&self, ranges: Option<Vec<Range<usize>>>) -> io::Result<()> {
-        let mut ahead = self.ahead();
-        for range in ahead.take().unwrap_or_default() {
-            self.reservation.discard(Self::own(&range))?;
-            self.reservation.set_apart(Self::own(&range), false)?;
+    pub(super) fn set_ahead(&self, ahead: Option<Ahead>) -> io::Result<()> {
+        let mut own = self.ahead();
+        if let Some(before) = own.take() {
+            let all = Self::own(&(self.length()..before.length));
+            self.reservation.discard(all.clone())?;
+            self.reservation.set_apart(all, Apart::Not)?;
         }
-        for range in ranges.iter().flatten() {
-            self.reservation.set_apart(Self::own(range), true)?;
+        if let Some(ahead) = &ahead {
+            // Up to the length it grows to, so that opening all of it splits no mapping: that could fail.
+            let all = Self::own(&(self.length()..ahead.length));
+            self.reservation.set_apart(all, Apart::Around)?;
+            for range in &ahead.ranges {
+                self.reservation
+                    .set_apart(Self::own(range), Apart::Within)?;
+            }
         }
-        *ahead = ranges;
+        *own = ahead;
         Ok(())
     }
 
@@ -166,28 +189,19 @@ impl Area {
 
     /// Clears what is ahead, and takes away everything behind `length`. What was cleared keeps its memory.
     pub(super) fn shrink_as_foreseen(&self, length: usize) -> io::Result<()> {
-        let now = self.length();
-        for range in self.ahead().iter().flatten() {
-            let opened = range.start..range.end.min(now);
-            if !opened.is_empty() {
-                self.zero(&opened)?;
-                self.reservation.protect(Self::own(&opened), Access::None)?;
-            }
+        for range in self.ahead().iter().flat_map(|ahead| &ahead.ranges) {
+            self.zero(range)?;
+            self.reservation.protect(Self::own(range), Access::None)?;
         }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes away everything behind `length`, and its memory.
+    /// Takes away everything behind `length`, and its memory, by mapping it anew.
     pub(super) fn shrink_to(&self, length: usize) -> io::Result<()> {
         let behind = length..self.length();
-        self.reservation.discard(Self::own(&behind))?;
-        self.close_behind(length)
-    }
-
-    fn close_behind(&self, length: usize) -> io::Result<()> {
-        let behind = length..self.length();
-        self.reservation.protect(Self::own(&behind), Access::None)?;
+        self.reservation
+            .map_zeros(Self::own(&behind), Access::None)?;
         self.opened.store(length, Ordering::Relaxed);
         self.length.store(length, Ordering::Relaxed);
         Ok(())
@@ -195,7 +209,7 @@ impl Area {
 
     /// Between runs: whether what is ahead is zero, as it will be when it grows.
     pub(super) fn is_zero_ahead(&self) -> io::Result<bool> {
-        for range in self.ahead().iter().flatten() {
+        for range in self.ahead().iter().flat_map(|ahead| &ahead.ranges) {
             let own = Self::own(range);
             self.reservation.protect(own.clone(), Access::Read)?;
             let zero = self.is_zero(range);
@@ -362,14 +376,18 @@ impl Area {
     /// What a faulty reset would do.
     #[cfg(test)]
     pub(super) fn shrink_without_clearing(&self, length: usize) {
-        self.close_behind(length).expect("protections change");
+        let behind = Self::own(&(length..self.length()));
+        let closed = self.reservation.protect(behind, Access::None);
+        closed.expect("protections change");
+        self.opened.store(length, Ordering::Relaxed);
+        self.length.store(length, Ordering::Relaxed);
     }
 
     /// Whether a run opened `offset`, behind the length it began with.
     #[cfg(test)]
     pub(super) fn is_open(&self, offset: usize) -> bool {
         let ahead = self.ahead();
-        let mut ahead = ahead.iter().flatten();
+        let mut ahead = ahead.iter().flat_map(|ahead| &ahead.ranges);
         offset < self.opened() || ahead.any(|range| range.contains(&offset))
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Resetter {
     pub(super) strategy: MemoryStrategy,
     pub(super) scanner: Option<Scanner>,
     pub(super) hot_pages_max: usize,
+    /// Whether memory can be promised to a guest and opened later.
+    pub(super) grows_lazily: bool,
 }
 
 impl Resetter {
@@ -64,6 +66,7 @@ impl Resetter {
             strategy: MemoryStrategy::Plain,
             scanner: None,
             hot_pages_max: hot_bytes_max / page_bytes(),
+            grows_lazily: opens_later(),
         };
         let found = match wanted {
             MemoryStrategy::Plain => return plain,
@@ -94,6 +97,21 @@ impl Resetter {
     pub(crate) fn strategy(&self) -> MemoryStrategy {
         self.strategy
     }
+}
+
+/// Whether this process may make as much memory writable as it likes: only then opening it later cannot
+/// fail, as it may not where a host function is what needs it.
+fn opens_later() -> bool {
+    let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
+    let limits = std::fs::read_to_string("/proc/self/limits");
+    let (Ok(overcommit), Ok(limits)) = (overcommit, limits) else {
+        return false;
+    };
+    let data = limits
+        .lines()
+        .find(|line| line.starts_with("Max data size"));
+    let unlimited = data.is_some_and(|line| line.contains("unlimited"));
+    overcommit.trim() != "2" && unlimited
 }
 
 /// A memory of sixteen pages with two of an image, and two written to: one of each.

@@ -48,6 +48,17 @@ impl Access {
     }
 }
 
+/// How a range is told from those beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// As one within others.
+    Within,
+    /// As what is around those.
+    Around,
+    /// Not at all.
+    Not,
+}
+
 /// A range of addresses nobody else has, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
@@ -149,12 +160,12 @@ impl Reservation {
     /// Sets `range` apart, so that it is a mapping of its own and need not be made one and joined again
     /// whenever its protection changes; or ends that. What is read ahead when it was swapped out is the
     /// least that can differ between two mappings.
-    pub(super) fn set_apart(&self, range: Range<usize>, apart: bool) -> io::Result<()> {
+    pub(super) fn set_apart(&self, range: Range<usize>, apart: Apart) -> io::Result<()> {
         let bytes = self.check(&range, page_bytes())?;
-        let advice = if apart {
-            libc::MADV_RANDOM
-        } else {
-            libc::MADV_NORMAL
+        let advice = match apart {
+            Apart::Within => libc::MADV_RANDOM,
+            Apart::Around => libc::MADV_SEQUENTIAL,
+            Apart::Not => libc::MADV_NORMAL,
         };
         let start = self.at(range.start).cast();
         may_ask()?;

@@ -8,7 +8,10 @@
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, atomic::AtomicU32},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -79,6 +82,8 @@ pub struct Engine {
     pub(crate) heap_extra_min: u32,
     pub(crate) resetter: Arc<Resetter>,
     pub(crate) instances_cached_max: Arc<AtomicU32>,
+    /// Instances of any runtime that differed from a new one after they had been put back.
+    pub(crate) instances_differing: Arc<AtomicU64>,
     pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) meter: Meter,
     pub(crate) instrumentation: Option<Arc<Instrumentation>>,
@@ -106,6 +111,7 @@ impl Engine {
             heap_extra_min: config.heap_extra_min,
             resetter: Arc::new(Resetter::new(config.memory, config.hot_bytes_max)),
             instances_cached_max: Arc::new(AtomicU32::new(config.instances_cached_max)),
+            instances_differing: Arc::default(),
             verify_reset_every: config.verify_reset_every,
             meter: config.meter,
             instrumentation: config.instrumentation.clone().map(Arc::new),

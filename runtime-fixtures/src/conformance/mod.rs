@@ -179,6 +179,12 @@ pub enum Difference {
         /// Blocks in all.
         blocks: usize,
     },
+    /// Instances differed from new ones after they had been put back.
+    #[error("{differing} instances differed from a new one after they had been put back")]
+    Instances {
+        /// How many.
+        differing: u64,
+    },
     /// Stored receipts do not decode.
     #[error("block {block}: its stored receipts do not decode: {error}")]
     UndecodableReceipts {
@@ -352,6 +358,10 @@ pub fn check_fixture<H: HostFunctions>(
             let run = run(&executor, fixture, configuration.name, way)
                 .map_err(|difference| fault(way, difference))?;
             compare(&runs, &run).map_err(|difference| fault(way, difference))?;
+            let differing = executor.instances_differing();
+            if differing > 0 {
+                return Err(fault(way, Difference::Instances { differing }));
+            }
             runs.push(run);
         }
     }
