@@ -132,6 +132,9 @@ pub(crate) struct InstrumentArgs {
     /// frames.
     #[arg(long, value_name = "BYTES")]
     pub(crate) depth: Option<u32>,
+    /// Prove that the module counts what it should, by reading it again beside the original.
+    #[arg(long)]
+    pub(crate) check: bool,
     /// Show what was added to each function.
     #[arg(long)]
     pub(crate) stats: bool,

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use slackwater_executor::{
-    ExecutionError, RuntimeError, fuel::InstrumentError, runtime::EngineError, state::OpenError,
+    ExecutionError, RuntimeError,
+    fuel::{InstrumentError, ProofError},
+    runtime::EngineError,
+    state::OpenError,
 };
 use slackwater_runtime_fixtures::{FixtureError, FixtureReplayError, hexadecimal::HexError};
 use thiserror::Error;
@@ -51,6 +54,8 @@ pub(crate) enum CliError {
         path: PathBuf,
         source: InstrumentError,
     },
+    #[error("{}: not proved to count what it should: {source}", path.display())]
+    Proof { path: PathBuf, source: ProofError },
     #[error("{}: cannot be written: {source}", path.display())]
     Write {
         path: PathBuf,

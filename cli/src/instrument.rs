@@ -3,7 +3,7 @@
 use serde::Serialize;
 use slackwater_executor::{
     RuntimeBlob,
-    fuel::{Check, FunctionStats, Instrumentation, Instrumented, Schedule, instrument},
+    fuel::{Check, FunctionStats, Instrumentation, Instrumented, Schedule, instrument, prove},
     runtime::CODE_BYTES_MAX,
 };
 
@@ -26,6 +26,9 @@ struct Report {
     functions: usize,
     increments: u64,
     safepoints: u64,
+    /// Operators that were proved to be counted, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proved: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<Vec<FunctionReport>>,
 }
@@ -63,11 +66,21 @@ pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
             path: args.input.clone(),
             source,
         })?;
+    let proof = if args.check {
+        let proof = prove(blob.wasm(), &made.wasm, &instrumentation);
+        Some(proof.map_err(|source| CliError::Proof {
+            path: args.input.clone(),
+            source,
+        })?)
+    } else {
+        None
+    };
     std::fs::write(&args.output, &made.wasm).map_err(|source| CliError::Write {
         path: args.output.clone(),
         source,
     })?;
-    let report = Report::new(&schedule, blob.wasm().len(), &made, args.stats);
+    let mut report = Report::new(&schedule, blob.wasm().len(), &made, args.stats);
+    report.proved = proof.map(|proof| proof.operators);
     if args.json {
         print_json(&report)?;
     } else {
@@ -96,6 +109,7 @@ impl Report {
             functions: made.functions.len(),
             increments: sum(|function| function.increments),
             safepoints: sum(|function| function.safepoints),
+            proved: None,
             stats: stats.then(|| functions.collect()),
         }
     }
@@ -116,6 +130,12 @@ impl Report {
         rows.add_row(["safepoints", "0", &thousands_u64(self.safepoints)]);
         say(rows)?;
         say(format!("schedule {}", self.schedule))?;
+        if let Some(operators) = self.proved {
+            let operators = thousands_u64(operators);
+            say(format!(
+                "proved: on every path, {operators} operators are counted as the schedule says"
+            ))?;
+        }
         let Some(stats) = &self.stats else {
             return Ok(());
         };

@@ -1,7 +1,8 @@
 //! Modules run as they are with the engine's own fuel, or instrumented: what tests of metering share.
 
 use slackwater_executor::fuel::{
-    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, METER_EXPORT, SIZE_OFFSET, STATE_OFFSET,
+    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, Instrumentation, Instrumented, METER_EXPORT,
+    SIZE_OFFSET, STATE_OFFSET, instrument, prove,
 };
 use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val, ValType};
 
@@ -56,6 +57,14 @@ pub fn value(ty: &ValType, number: i32) -> Option<Val> {
         ValType::F64 => Some(Val::F64(f64::from(number).to_bits())),
         other => other.default_value(),
     }
+}
+
+/// The instrumented module, which is proved to count what it should.
+pub fn instrumented(wasm: &[u8], instrumentation: &Instrumentation) -> Instrumented {
+    let made = instrument(wasm, instrumentation).expect("it can be metered");
+    let proof = prove(wasm, &made.wasm, instrumentation);
+    proof.unwrap_or_else(|error| panic!("{error}"));
+    made
 }
 
 /// The meter of an instrumented instance.

@@ -7,11 +7,12 @@ use object::{Object, ObjectSection, ObjectSymbol};
 use slackwater_executor::{
     ExecutorConfig, GuestProfile, RuntimeBlob,
     config::WASM_STACK_BYTES_DEFAULT,
-    fuel::{Check, DEPTH_BYTES_DEFAULT, Instrumentation, instrument},
+    fuel::{Check, DEPTH_BYTES_DEFAULT, Instrumentation},
     runtime::CODE_BYTES_MAX,
 };
 use slackwater_runtime_fixtures::{ChainSpec, real_fixtures_or_skip};
 use slackwater_tests::crate_file_or_skip;
+use slackwater_tests::metered::instrumented;
 use sp_core::storage::well_known_keys::CODE;
 use wasmtime::{Config, Engine, OptLevel};
 
@@ -73,7 +74,7 @@ fn compare(engine: &Engine, name: &str, wasm: &[u8], tally: &mut Tally) {
         depth_bytes_max: Some(DEPTH_BYTES_DEFAULT),
         ..Instrumentation::new(Check::None)
     };
-    let made = instrument(wasm, &instrumentation).expect("instruments");
+    let made = instrumented(wasm, &instrumentation);
     let frames = frames(engine, &made.wasm);
     let imports = frames.keys().next().copied().unwrap_or(0);
     let native = u32::try_from(WASM_STACK_BYTES_DEFAULT).expect("small");

@@ -5,10 +5,10 @@
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT},
 };
 use slackwater_tests::{
-    metered::{Outcome, empty, engine, meter, operators_fuel, set_word},
+    metered::{Outcome, empty, engine, instrumented, meter, operators_fuel, set_word},
     wast_suite::{Stage, Step, steps, wast_files},
 };
 use wasmtime::{Instance, StoreLimits, Val};
@@ -43,7 +43,7 @@ impl Side {
                 self.stage.instantiate(name, wasm, None)?
             }
             Some(check) => {
-                let made = instrument(wasm, &Instrumentation::new(check)).expect("instruments");
+                let made = instrumented(wasm, &Instrumentation::new(check));
                 let start = Some(START_EXPORT);
                 self.stage.instantiate(name, &made.wasm, start)?
             }

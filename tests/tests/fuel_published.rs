@@ -30,10 +30,10 @@ use std::convert::Infallible;
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{COUNTER_OFFSET, Check, Instrumentation, START_EXPORT, instrument},
+    fuel::{COUNTER_OFFSET, Check, Instrumentation, START_EXPORT},
 };
 use slackwater_tests::{
-    metered::{Outcome, empty, engine, meter, operators_fuel, word},
+    metered::{Outcome, empty, engine, instrumented, meter, operators_fuel, word},
     naive::{Counts, NAIVE_START, Prices, count_every_operator},
     wast_suite::{Stage, Step, steps, wast_files},
 };
@@ -362,7 +362,7 @@ impl Priced {
     }
 
     fn instantiate(&mut self, name: Option<&str>, wasm: &[u8]) {
-        let made = instrument(wasm, &self.instrumentation).expect("instruments");
+        let made = instrumented(wasm, &self.instrumentation);
         self.stage.instantiate(name, &made.wasm, Some(START_EXPORT));
     }
 

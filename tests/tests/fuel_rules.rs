@@ -6,7 +6,7 @@ use slackwater_executor::fuel::{
     COUNTER_OFFSET, Check, FUEL_MAX, HEADROOM_OFFSET, InstrumentError, Instrumentation,
     METER_EXPORT, START_EXPORT, Schedule, instrument,
 };
-use slackwater_tests::metered::{engine, meter, set_word, word};
+use slackwater_tests::metered::{engine, instrumented, meter, set_word, word};
 use wasmtime::{Instance, Memory, Module, Store, Trap, Val};
 
 /// An instrumented module, and its meter.
@@ -18,7 +18,7 @@ struct Metered {
 
 fn metered(text: &str, check: Check) -> Metered {
     let wasm = wat::parse_str(text).expect("wat");
-    let made = instrument(&wasm, &Instrumentation::new(check)).expect("instruments");
+    let made = instrumented(&wasm, &Instrumentation::new(check));
     let engine = engine(true);
     let module = Module::new(&engine, &made.wasm).unwrap_or_else(|error| panic!("{error:#}"));
     let mut store = Store::new(&engine, ());
@@ -259,7 +259,7 @@ fn modules_that_could_touch_the_meter_are_refused() {
     }
     // What is instrumented already is refused by its meter's name.
     let wasm = wat::parse_str(r#"(module (memory 1))"#).expect("wat");
-    let once = instrument(&wasm, &Instrumentation::new(Check::None)).expect("instruments");
+    let once = instrumented(&wasm, &Instrumentation::new(Check::None));
     let twice = instrument(&once.wasm, &Instrumentation::new(Check::None));
     assert_eq!(
         twice,
@@ -275,7 +275,7 @@ fn instrumenting_again_gives_the_same_bytes_and_prices_are_followed() {
             schedule: schedule.clone(),
             ..Instrumentation::new(Check::None)
         };
-        instrument(&wasm, &instrumentation).expect("instruments")
+        instrumented(&wasm, &instrumentation)
     };
     let schedule = Schedule::default();
     assert_eq!(make(&schedule), make(&schedule));

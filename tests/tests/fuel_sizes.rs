@@ -10,15 +10,12 @@ use slackwater_executor::{
     CallContext, CallLimits, CallOutcome, ExecutorConfig, Fuel, FuelUsed, Meter,
     block::BlockExecution,
     call_on_state, call_on_state_limited,
-    fuel::{
-        Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, StateCost,
-        instrument,
-    },
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, SIZE_OFFSET, Schedule, StateCost},
     state::{Database, Durability, Extensions, MemoryState},
 };
 use slackwater_tests::{
     Executor, executor_with,
-    metered::{empty, engine, meter, operators_fuel, set_word, word},
+    metered::{empty, engine, instrumented, meter, operators_fuel, set_word, word},
     overruns::{PROFILE, guest, run, state_with},
     rules_for_extrinsics,
 };
@@ -29,7 +26,7 @@ use wasmtime::{Instance, Module, Store, Trap, Val};
 /// Size and operators charged for calling `run` with an argument, and the trap, if any.
 fn sizes(text: &str, arguments: &[i32]) -> Vec<(u64, u64, Option<Trap>)> {
     let wasm = wat::parse_str(text).expect("wat");
-    let made = instrument(&wasm, &Instrumentation::new(Check::None)).expect("instruments");
+    let made = instrumented(&wasm, &Instrumentation::new(Check::None));
     let engine = engine(true);
     let module = Module::new(&engine, &made.wasm).expect("compiles");
     let calls = arguments.iter().map(|argument| {
@@ -143,7 +140,7 @@ fn no_size_makes_a_counter_wrap() {
         .schedule
         .set("size page", 65_535)
         .expect("a price");
-    let made = instrument(&wasm, &instrumentation).expect("instruments");
+    let made = instrumented(&wasm, &instrumentation);
     let engine = engine(true);
     let module = Module::new(&engine, &made.wasm).expect("compiles");
     let mut store = Store::new(&engine, ());

@@ -17,10 +17,10 @@ use std::convert::Infallible;
 
 use slackwater_executor::{
     GuestProfile,
-    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT, instrument},
+    fuel::{Check, FUEL_MAX, HEADROOM_OFFSET, Instrumentation, START_EXPORT},
 };
 use slackwater_tests::{
-    metered::{Outcome, empty, engine, meter, operators_fuel, set_word, value},
+    metered::{Outcome, empty, engine, instrumented, meter, operators_fuel, set_word, value},
     naive::{Counts, DEFAULT_PRICES, NAIVE_START, count_every_operator},
     random_loops::trapping_module,
     random_smith::smith_module,
@@ -122,7 +122,7 @@ impl Side {
                 instrumentation,
                 forgotten,
             } => {
-                let made = instrument(wasm, instrumentation).expect("instruments").wasm;
+                let made = instrumented(wasm, instrumentation).wasm;
                 let made = match forgotten {
                     Some(forgotten) => without_flush(&made, *forgotten),
                     None => made,

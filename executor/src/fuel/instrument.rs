@@ -183,6 +183,12 @@ pub fn instrument(
                 encoded(redirect.parse_export_section(&mut section, exports))?;
                 writer.exports(section);
             }
+            Payload::TagSection(tags) => {
+                return Err(InstrumentError::Feature {
+                    proposal: "exceptions",
+                    offset: tags.range().start,
+                });
+            }
             // Called by its export.
             Payload::StartSection { .. } => {}
             Payload::ElementSection(elements) => {

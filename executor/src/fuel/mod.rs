@@ -13,6 +13,7 @@
 //! | `placement` | where a function charges and publishes |
 //! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |
+//! | `proof` | that it counts what it should, without asking what was placed where |
 //! | `page` | the meter's page: its words, its protection, the fault |
 //! | `handover`, `sync` | who may touch a page, and when |
 //! | `arbiter` | the thread that looks at running guests |
@@ -36,6 +37,7 @@ mod meter;
 )]
 mod page;
 mod placement;
+mod proof;
 mod schedule;
 mod shape;
 mod shim;
@@ -59,6 +61,7 @@ pub use limits::{
     RefuelCallback,
 };
 pub use meter::{Fuel, FuelUsed, Meter};
+pub use proof::{Proof, ProofError, ProofFault, prove};
 pub(crate) use schedule::proposal;
 pub use schedule::{SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};
 pub use state_meter::StateMeter;
