@@ -1,7 +1,7 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-asan bench-reset fmt lint deny setup
+.PHONY: help run test test-long test-asan bench-reset bench-meter fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
 
@@ -19,6 +19,9 @@ test-long: ## As test, and the guest is rebuilt from source
 
 bench-reset: ## What a clean instance costs, next to the Polkadot SDK's executor: target/bench/reset.*
 	@scripts/bench-reset.sh
+
+bench-meter: ## What counting costs programs that only compute: target/bench/meter.*
+	@scripts/bench-meter.sh
 
 test-asan: ## Instances made, put back and dropped by many threads, under AddressSanitizer
 	@scripts/asan.sh

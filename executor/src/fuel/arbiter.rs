@@ -155,9 +155,9 @@ impl Arbiter {
 
     /// What a run does whose store to its meter faulted; which run that is stands in `slot`. For signal
     /// handlers.
-    pub(super) fn fault_handler(&self, slot: Arc<AtomicUsize>) -> impl Fn() -> bool + use<> {
+    pub(super) fn fault_handler(&self, slot: Arc<SlotNumber>) -> impl Fn() -> bool + use<> {
         let shared = Arc::clone(&self.shared);
-        move || shared.handover.fault(slot.load(Ordering::Relaxed)) == Fault::Resume
+        move || shared.handover.fault(slot.0.load(Ordering::Relaxed)) == Fault::Resume
     }
 
     /// Has the run with its meter at `page` looked at from now on, and says in `slot` which it is.
@@ -166,7 +166,7 @@ impl Arbiter {
         &self,
         page: Page,
         limits: &CallLimits,
-        slot: &AtomicUsize,
+        slot: &SlotNumber,
     ) -> Option<Watch<'_>> {
         let (asked, callback) = limits.refuelled().unzip();
         let run = Run {
@@ -180,7 +180,7 @@ impl Arbiter {
         };
         let (number, wake) = self.shared.handover.begin(run, LAST_SLOT.get())?;
         LAST_SLOT.set(number);
-        slot.store(number, Ordering::Relaxed);
+        slot.0.store(number, Ordering::Relaxed);
         if wake && let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
@@ -191,6 +191,11 @@ impl Arbiter {
         })
     }
 }
+
+/// Which run an instance is in. On cache lines of its own: every call writes it.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct SlotNumber(AtomicUsize);
 
 /// A run being looked at.
 pub(super) struct Watch<'a> {

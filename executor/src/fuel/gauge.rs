@@ -3,13 +3,13 @@
 //! Invariant: a call is out of fuel if and only if the count at its end exceeds the consensus limit,
 //! however it ended otherwise; then it used the limit, and nothing of how far it got beyond is seen.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::Arc;
 
 use wasmtime::{Extern, Instance, ModuleExport, Store};
 
 use super::{
     Arbiter, CallLimits, FUEL_MAX, Fuel, FuelUsed, StateMeter, StatePrices,
-    arbiter::Watch,
+    arbiter::{SlotNumber, Watch},
     layout::{
         COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, HEADROOM_OFFSET, HOST_OFFSET, SIZE_OFFSET,
         STATE_OFFSET, TOLD_OFFSET,
@@ -80,7 +80,7 @@ pub(crate) enum Seat {
         prices: StatePrices,
         arbiter: Arc<Arbiter>,
         /// Which run is watched there.
-        run: Arc<AtomicUsize>,
+        run: Arc<SlotNumber>,
     },
 }
 
@@ -125,7 +125,7 @@ impl Seat {
             .and_then(Extern::into_memory)
             .ok_or_else(|| unusable(&"it is missing"))?;
         let page = Page::of(&*store, meter).ok_or_else(|| unusable(&"it is too small"))?;
-        let run = Arc::new(AtomicUsize::new(0));
+        let run = Arc::new(SlotNumber::default());
         let stopped = arbiter.fault_handler(Arc::clone(&run));
         match memory {
             Some(memory) => on_fault(store, move |address| {

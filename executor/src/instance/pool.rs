@@ -2,11 +2,13 @@
 //!
 //! Any number of calls can run: one that finds no slot waiting gets a new one, which is kept afterwards if
 //! there is room. Threads keep to places of their own, so that they do not meet. The slot that was used last is
-//! taken first; those that nobody takes give the memory back that they keep for the next call. Invariant: every
-//! slot here is as a new instance. Cost: one lock that hardly anybody else takes, before and after a call.
+//! taken first; those that nobody takes give the memory back that they keep for the next call. Nobody waits for
+//! a place that is in use, as a thread may be that does not run just now: there are others. Invariant: every slot
+//! here is as a new instance. Cost: one lock that hardly anybody else takes, before and after a call.
 
+use std::ops::Range;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
     atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -74,8 +76,11 @@ const IDLE_CALLS: u64 = 4_096;
 /// Calls that end in a place after which those that wait in others have become so much older.
 const AGEING_CALLS: u64 = 512;
 
-/// Places, at most.
-const PLACES_MAX: usize = 16;
+/// Looks at a place before it is taken to be in use: it is held for some nanoseconds, by a thread that runs.
+const LOCK_TRIES: usize = 32;
+
+/// Places, at least and at most: more than threads run at the same time, so that these do not meet.
+const PLACES: Range<usize> = 16..64;
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
@@ -87,7 +92,7 @@ impl Pool {
     /// With nothing waiting.
     pub(crate) fn new(image: Image, engine: &Engine) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let places = (0..cores.min(PLACES_MAX)).map(|_| Place::default());
+        let places = (0..(2 * cores).clamp(PLACES.start, PLACES.end)).map(|_| Place::default());
         Self {
             image: Arc::new(image),
             resetter: Arc::clone(&engine.resetter),
@@ -98,15 +103,33 @@ impl Pool {
         }
     }
 
-    fn own_place(&self) -> &Place {
-        let place = THREAD.with(|thread| *thread) % self.places.len();
-        &self.places[place]
+    /// Places in use, and how many slots may wait in each.
+    fn room(&self) -> (&[Place], usize) {
+        let cached_max = self.cached_max.load(Ordering::Relaxed) as usize;
+        let used = cached_max.clamp(1, self.places.len());
+        let (used, _) = self.places.split_at(used);
+        (used, cached_max / used.len())
+    }
+
+    /// All places in use, beginning with that of this thread.
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let (used, _) = self.room();
+        let own = THREAD.with(|thread| *thread) % used.len();
+        let (others, first) = used.split_at(own);
+        first.iter().chain(others)
+    }
+
+    /// The first place that nobody uses just now.
+    fn lock_any(&self) -> MutexGuard<'_, Waiting> {
+        let free = self.places().find_map(try_lock);
+        free.unwrap_or_else(|| lock(&self.places[0]))
     }
 
     /// A slot for a call with this heap: one that waits, or a new one.
     pub(super) fn take(&self, form: &Form, heap: HeapPages) -> Result<Box<Slot>, CallError> {
-        let own = self.own_place();
-        let waiting = take_from(own).or_else(|| self.others(own).find_map(take_from));
+        let waiting = self
+            .places()
+            .find_map(|place| take_from(&mut *try_lock(place)?));
         if let Some(mut slot) = waiting {
             if slot.heap() != heap {
                 slot.set_heap(form, heap)?;
@@ -114,45 +137,42 @@ impl Pool {
             return Ok(slot);
         }
         let made = Slot::new(form, &self.image, heap).map(Box::new);
-        lock(own).counts.made += u64::from(made.is_ok());
+        self.lock_any().counts.made += u64::from(made.is_ok());
         made
     }
 
     /// Puts a slot back, and keeps it if there is room.
     pub(super) fn give(&self, mut slot: Box<Slot>) {
-        let place = self.own_place();
         if let Err(error) = slot.reset(&self.resetter) {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
-            lock(place).counts.failed += 1;
+            self.lock_any().counts.failed += 1;
             return;
         }
-        if self.is_to_be_verified(place) && !self.verify(&mut slot, place) {
+        if self.is_to_be_verified() && !self.verify(&mut slot) {
             return;
         }
-        let mut waiting = lock(place);
-        let room = self.cached_max.load(Ordering::Relaxed) as usize;
+        let mut waiting = self.lock_any();
         waiting.given_back += 1;
-        if waiting.slots.len() >= room.div_ceil(self.places.len()) {
+        let (_, room) = self.room();
+        if waiting.slots.len() >= room {
             waiting.counts.surplus += 1;
             drop(waiting);
             return drop(slot);
         }
         let since = waiting.given_back;
         waiting.slots.push(Parked { slot, since });
-        drop(waiting);
-        self.release_idle(place, 0);
+        self.release_idle(waiting);
         if since.is_multiple_of(AGEING_CALLS) {
             // Where nobody calls any more, slots become idle by the calls elsewhere.
-            self.others(place)
-                .for_each(|place| self.release_idle(place, AGEING_CALLS));
+            for mut waiting in self.places().skip(1).filter_map(try_lock) {
+                waiting.given_back += AGEING_CALLS;
+                self.release_idle(waiting);
+            }
         }
     }
 
-    /// Lets the slots of a place become older, and has one that nobody took for long give its memory back,
-    /// if there is one.
-    fn release_idle(&self, place: &Place, older: u64) {
-        let mut waiting = lock(place);
-        waiting.given_back += older;
+    /// Has one that nobody took for long give its memory back, if there is one.
+    fn release_idle(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let (number, now) = (waiting.idle, waiting.given_back);
         let is_idle = |parked: &Parked| now - parked.since >= IDLE_CALLS;
         if !waiting.slots.get(number).is_some_and(is_idle) {
@@ -161,7 +181,7 @@ impl Pool {
         let mut parked = waiting.slots.remove(number);
         drop(waiting);
         let released = parked.slot.release(&self.resetter);
-        let mut waiting = lock(place);
+        let mut waiting = self.lock_any();
         if let Err(error) = released {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
             waiting.counts.failed += 1;
@@ -173,23 +193,18 @@ impl Pool {
         waiting.idle += 1;
     }
 
-    fn others(&self, own: &Place) -> impl Iterator<Item = &Place> {
-        let places = self.places.iter();
-        places.filter(move |place| !std::ptr::eq(*place, own))
-    }
-
-    /// Whether it is the turn of one of this place to be compared.
-    fn is_to_be_verified(&self, place: &Place) -> bool {
+    /// Whether it is the turn of one to be compared.
+    fn is_to_be_verified(&self) -> bool {
         if self.verify_every == 0 {
             return false;
         }
-        let mut waiting = lock(place);
+        let mut waiting = self.lock_any();
         waiting.given = (waiting.given + 1) % self.verify_every;
         waiting.given == 0
     }
 
     /// Whether a slot that was put back is as a new instance.
-    fn verify(&self, slot: &mut Slot, place: &Place) -> bool {
+    fn verify(&self, slot: &mut Slot) -> bool {
         match slot.difference(&self.resetter) {
             Ok(None) => return true,
             Ok(Some(difference)) => {
@@ -197,12 +212,12 @@ impl Pool {
                     target: "slackwater::instance",
                     "an instance differs from a new one after it was put back: {difference}"
                 );
-                lock(place).counts.differing += 1;
+                self.lock_any().counts.differing += 1;
                 self.differing.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
                 log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
-                lock(place).counts.failed += 1;
+                self.lock_any().counts.failed += 1;
             }
         }
         false
@@ -210,10 +225,11 @@ impl Pool {
 
     /// Drops what waits beyond what is to be kept now.
     pub(crate) fn trim(&self) {
-        let room = self.cached_max.load(Ordering::Relaxed) as usize;
-        for place in &self.places {
+        let (used, room) = self.room();
+        for (number, place) in self.places.iter().enumerate() {
             let mut waiting = lock(place);
-            let kept = room.div_ceil(self.places.len()).min(waiting.slots.len());
+            let room = if number < used.len() { room } else { 0 };
+            let kept = room.min(waiting.slots.len());
             let surplus = waiting.slots.split_off(kept);
             waiting.idle = waiting.idle.min(kept);
             waiting.counts.surplus += surplus.len() as u64;
@@ -237,12 +253,23 @@ impl Pool {
     }
 }
 
-fn take_from(place: &Place) -> Option<Box<Slot>> {
-    let mut waiting = lock(place);
+fn take_from(waiting: &mut Waiting) -> Option<Box<Slot>> {
     let slot = waiting.slots.pop()?.slot;
     waiting.idle = waiting.idle.min(waiting.slots.len());
     waiting.counts.reused += 1;
     Some(slot)
+}
+
+/// The place, unless somebody uses it for longer than that takes.
+fn try_lock(place: &Place) -> Option<MutexGuard<'_, Waiting>> {
+    for _ in 0..LOCK_TRIES {
+        match place.0.try_lock() {
+            Ok(waiting) => return Some(waiting),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
 }
 
 /// A panic while it is held leaves slots that are as they should be.
