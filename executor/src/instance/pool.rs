@@ -120,9 +120,16 @@ impl Pool {
     }
 
     /// The first place that nobody uses just now.
+    fn free_place(&self) -> (&Place, MutexGuard<'_, Waiting>) {
+        let free = |place| Some((place, try_lock(place)?));
+        let first = &self.places[0];
+        self.places()
+            .find_map(free)
+            .unwrap_or_else(|| (first, lock(first)))
+    }
+
     fn lock_any(&self) -> MutexGuard<'_, Waiting> {
-        let free = self.places().find_map(try_lock);
-        free.unwrap_or_else(|| lock(&self.places[0]))
+        self.free_place().1
     }
 
     /// A slot for a call with this heap: one that waits, or a new one.
@@ -151,7 +158,7 @@ impl Pool {
         if self.is_to_be_verified() && !self.verify(&mut slot) {
             return;
         }
-        let mut waiting = self.lock_any();
+        let (place, mut waiting) = self.free_place();
         waiting.given_back += 1;
         let (_, room) = self.room();
         if waiting.slots.len() >= room {
@@ -161,18 +168,19 @@ impl Pool {
         }
         let since = waiting.given_back;
         waiting.slots.push(Parked { slot, since });
-        self.release_idle(waiting);
+        self.release_idle(place, waiting);
         if since.is_multiple_of(AGEING_CALLS) {
             // Where nobody calls any more, slots become idle by the calls elsewhere.
-            for mut waiting in self.places().skip(1).filter_map(try_lock) {
+            let others = self.places().filter(|other| !std::ptr::eq(*other, place));
+            for (other, mut waiting) in others.filter_map(|other| Some((other, try_lock(other)?))) {
                 waiting.given_back += AGEING_CALLS;
-                self.release_idle(waiting);
+                self.release_idle(other, waiting);
             }
         }
     }
 
     /// Has one that nobody took for long give its memory back, if there is one.
-    fn release_idle(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn release_idle(&self, place: &Place, mut waiting: MutexGuard<'_, Waiting>) {
         let (number, now) = (waiting.idle, waiting.given_back);
         let is_idle = |parked: &Parked| now - parked.since >= IDLE_CALLS;
         if !waiting.slots.get(number).is_some_and(is_idle) {
@@ -181,7 +189,7 @@ impl Pool {
         let mut parked = waiting.slots.remove(number);
         drop(waiting);
         let released = parked.slot.release(&self.resetter);
-        let mut waiting = self.lock_any();
+        let mut waiting = lock(place);
         if let Err(error) = released {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
             waiting.counts.failed += 1;
