@@ -71,6 +71,12 @@ pub fn rules_for_extrinsics(extrinsic: Fuel) -> ConsensusFuel {
     }
 }
 
+/// How often something is done: what the environment says, or as often as a short run has time for.
+pub fn runs(variable: &str, otherwise: usize) -> usize {
+    let stated = std::env::var(variable).ok();
+    stated.map_or(otherwise, |stated| stated.parse().expect("a number"))
+}
+
 /// A database in a folder that is deleted with the second value.
 pub fn temporary_database() -> (Database, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");

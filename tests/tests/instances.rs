@@ -13,6 +13,7 @@ use slackwater_runtime_fixtures::guest::GUEST_WASM;
 use slackwater_tests::{
     Executor, executor_with,
     random_reset::{RandomRuntime, random_runtime},
+    runs,
 };
 use sp_state_machine::BasicExternalities;
 
@@ -67,11 +68,6 @@ impl Random {
             .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits") % end
     }
-}
-
-fn runs(variable: &str, otherwise: usize) -> usize {
-    let stated = std::env::var(variable).ok();
-    stated.map_or(otherwise, |stated| stated.parse().expect("a number"))
 }
 
 fn assert_sound(runtime: &Runtime) {

@@ -10,17 +10,12 @@ use slackwater_executor::{
     fuel::{OnOverrun, Refuel},
 };
 use slackwater_runtime_fixtures::guest::GUEST_WASM;
-use slackwater_tests::{Executor, crate_file_or_skip, executor_with};
+use slackwater_tests::{Executor, crate_file_or_skip, executor_with, runs};
 use sp_state_machine::BasicExternalities;
 
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn runs(variable: &str, otherwise: usize) -> usize {
-    let stated = std::env::var(variable).ok();
-    stated.map_or(otherwise, |stated| stated.parse().expect("a number"))
 }
 
 fn returns(

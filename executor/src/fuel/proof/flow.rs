@@ -27,11 +27,10 @@ struct State {
 /// An open block.
 struct Frame {
     is_loop: bool,
-    is_if: bool,
     /// Where branches to it go: the state they must agree on, once there is one.
     target: Option<State>,
-    /// The state before an `if`, for its `else`.
-    before: Option<State>,
+    /// The state with which the condition's other way goes past what there was of an `if`.
+    past: Option<State>,
 }
 
 /// Operators with where they begin and end.
@@ -87,9 +86,8 @@ pub(super) fn prove(
         instrumentation,
         frames: vec![Frame {
             is_loop: false,
-            is_if: false,
             target: None,
-            before: None,
+            past: None,
         }],
         state: Some(State {
             charged: -i64::from(instrumentation.schedule.function()),
@@ -98,7 +96,6 @@ pub(super) fn prove(
         }),
         size: None,
         needs_safepoint: false,
-        needs_compare: false,
         compared: true,
         entered: false,
         descended: false,
@@ -191,8 +188,6 @@ struct Walk<'a> {
     size: Option<UnitPrice>,
     /// Whether a loop has begun, and passed no safepoint yet.
     needs_safepoint: bool,
-    /// Whether the count was published and must be compared before anything else.
-    needs_compare: bool,
     /// Whether it was compared since it was published.
     compared: bool,
     /// Whether the depth was read.
@@ -204,7 +199,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn act(&mut self, action: Action) -> Result<(), ProofFault> {
-        if self.needs_compare && action != Action::Compare {
+        if self.must_compare() && action != Action::Compare {
             return Err(ProofFault::Unchecked);
         }
         match action {
@@ -223,7 +218,6 @@ impl Walk<'_> {
             }
             _ => {}
         }
-        let synchronous = self.instrumentation.check == Check::Synchronous;
         let Some(state) = &mut self.state else {
             // Nobody gets here.
             return Ok(());
@@ -250,19 +244,20 @@ impl Walk<'_> {
                 state.published = true;
                 self.needs_safepoint = false;
                 self.compared = false;
-                self.needs_compare = synchronous;
             }
-            Action::Compare => {
-                self.compared = true;
-                self.needs_compare = false;
-            }
+            Action::Compare => self.compared = true,
             Action::Enter(_) | Action::Descend => {}
         }
         Ok(())
     }
 
+    /// Whether the count was published, and must be compared before anything else.
+    fn must_compare(&self) -> bool {
+        self.instrumentation.check == Check::Synchronous && !self.compared
+    }
+
     fn operator(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
-        if self.needs_compare {
+        if self.must_compare() {
             return Err(ProofFault::Unchecked);
         }
         let schedule = &self.instrumentation.schedule;
@@ -330,10 +325,10 @@ impl Walk<'_> {
 
     fn follow(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
         match operator {
-            Operator::Block { .. } => self.open(false, false),
+            Operator::Block { .. } => self.open(false, None),
             Operator::Loop { .. } => {
                 self.safepoint()?;
-                self.open(true, false);
+                self.open(true, None);
                 // Who comes back may have charged without publishing.
                 if let Some(state) = &mut self.state {
                     state.published = false;
@@ -345,16 +340,12 @@ impl Walk<'_> {
             }
             Operator::If { .. } => {
                 self.safepoint()?;
-                self.open(false, true);
+                self.open(false, self.state);
             }
             Operator::Else => {
                 self.safepoint()?;
                 self.leave(0)?;
-                let frame = self.frames.last_mut();
-                self.state = frame.and_then(|frame| {
-                    frame.is_if = false;
-                    frame.before
-                });
+                self.state = self.frames.last_mut().and_then(|frame| frame.past.take());
             }
             Operator::End => self.end()?,
             Operator::Br { relative_depth } => {
@@ -379,12 +370,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn open(&mut self, is_loop: bool, is_if: bool) {
+    fn open(&mut self, is_loop: bool, past: Option<State>) {
         self.frames.push(Frame {
             is_loop,
-            is_if,
             target: None,
-            before: self.state,
+            past,
         });
     }
 
@@ -441,6 +431,9 @@ impl Walk<'_> {
         let is_loop = self.frames.last().is_some_and(|frame| frame.is_loop);
         if !is_loop {
             self.leave(0)?;
+            // Without `else`, the condition's other way goes past everything, like a branch.
+            self.state = self.frames.last().and_then(|frame| frame.past);
+            self.leave(0)?;
         }
         let Some(frame) = self.frames.pop() else {
             return Err(ProofFault::Foreign);
@@ -449,26 +442,6 @@ impl Walk<'_> {
             return Ok(());
         }
         self.state = frame.target;
-        if frame.is_if {
-            // Without `else`, the condition's other way goes past everything, like a branch.
-            if let Some(past) = frame.before {
-                let inside = self.state.replace(past);
-                if let Some(inside) = inside {
-                    if inside.charged != past.charged {
-                        return Err(ProofFault::Ways {
-                            one: inside.charged,
-                            other: past.charged,
-                        });
-                    }
-                    if inside.read != past.read {
-                        return Err(ProofFault::NotRead);
-                    }
-                    if let Some(state) = &mut self.state {
-                        state.published &= inside.published;
-                    }
-                }
-            }
-        }
         Ok(())
     }
 
