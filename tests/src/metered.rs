@@ -1,8 +1,8 @@
 //! Modules run as they are with the engine's own fuel, or instrumented: what tests of metering share.
 
 use slackwater_executor::fuel::{
-    COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, Instrumentation, Instrumented, METER_EXPORT,
-    SIZE_OFFSET, STATE_OFFSET, instrument, prove,
+    COUNTER_OFFSET, Check, DEPTH_OFFSET, HOST_OFFSET, InstrumentError, Instrumentation,
+    Instrumented, METER_EXPORT, SIZE_OFFSET, STATE_OFFSET, instrument, prove,
 };
 use wasmtime::{AsContext, AsContextMut, Config, Engine, Instance, Memory, Trap, Val, ValType};
 
@@ -65,6 +65,12 @@ pub fn instrumented(wasm: &[u8], instrumentation: &Instrumentation) -> Instrumen
     let proof = prove(wasm, &made.wasm, instrumentation);
     proof.unwrap_or_else(|error| panic!("{error}"));
     made
+}
+
+/// Whether a module imports a table, which instrumented modules may not.
+pub fn imports_table(wasm: &[u8]) -> bool {
+    let refused = instrument(wasm, &Instrumentation::new(Check::None));
+    matches!(refused, Err(InstrumentError::ForeignFunctions { .. }))
 }
 
 /// The meter of an instrumented instance.

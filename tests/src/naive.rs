@@ -2,8 +2,7 @@
 //!
 //! It shares nothing with the executor's. Before every operator it adds the operator's price to a
 //! global, so that the count is right wherever a run stops. Wherever the rules in `docs/fuel.md` say
-//! that the count is published, it copies the count to a second global; beside both it says what the
-//! rest of the block costs, which the rules charge in advance. It is slow and large, and may be.
+//! that the count is published, it copies the count to a second global. It is slow and large, and may be.
 
 use std::convert::Infallible;
 
@@ -19,16 +18,9 @@ use wasmtime::{AsContextMut, Instance, Val};
 pub const NAIVE_START: &str = "naive.start";
 
 /// The names of the globals, in their order.
-const NAMES: [&str; 4] = [
-    "naive.exact",
-    "naive.block_left",
-    "naive.published",
-    "naive.published_block",
-];
+const NAMES: [&str; 2] = ["naive.exact", "naive.published"];
 const EXACT: u32 = 0;
-const BLOCK_LEFT: u32 = 1;
-const PUBLISHED: u32 = 2;
-const PUBLISHED_BLOCK: u32 = 3;
+const PUBLISHED: u32 = 1;
 
 /// What is charged for.
 #[derive(Clone, Copy)]
@@ -60,29 +52,19 @@ pub const DEFAULT_PRICES: Prices = Prices {
 pub struct Counts {
     /// The price of everything that was begun, to the operator.
     pub exact: u64,
-    /// The price of what follows in the same block.
-    pub block_left: u64,
     /// The price of everything up to the last place where the count is published.
     pub published: u64,
-    /// The price of what follows that place in the same block; not nothing only at the header of a
-    /// loop, where a block begins.
-    pub published_block: u64,
 }
 
 impl Counts {
     /// What `instance` has counted.
     pub fn of(mut store: impl AsContextMut, instance: &Instance) -> Self {
-        let [exact, block_left, published, published_block] = NAMES.map(|name| {
+        let [exact, published] = NAMES.map(|name| {
             let global = instance.get_global(&mut store, name);
             let word = global.expect("it is exported").get(&mut store);
             word.unwrap_i64().cast_unsigned()
         });
-        Self {
-            exact,
-            block_left,
-            published,
-            published_block,
-        }
+        Self { exact, published }
     }
 
     /// Begins to count anew.
@@ -178,15 +160,9 @@ impl Naive {
         function.instruction(&Instruction::GlobalSet(exact));
     }
 
-    fn set(&self, global: u32, value: i64, function: &mut Function) {
-        function.instruction(&Instruction::I64Const(value));
-        function.instruction(&Instruction::GlobalSet(self.globals + global));
-    }
-
-    fn publish(&self, block: i64, function: &mut Function) {
+    fn publish(&self, function: &mut Function) {
         function.instruction(&Instruction::GlobalGet(self.globals + EXACT));
         function.instruction(&Instruction::GlobalSet(self.globals + PUBLISHED));
-        self.set(PUBLISHED_BLOCK, block, function);
     }
 }
 
@@ -243,61 +219,22 @@ impl Reencode for Naive {
         body: FunctionBody<'_>,
     ) -> Result<(), Error> {
         let mut function = self.new_function_with_parsed_locals(&body)?;
-        let operators: Result<Vec<_>, _> = body.get_operators_reader()?.into_iter().collect();
-        let operators = operators?;
-        let left = block_left(&operators, self.prices);
         self.charge(self.prices.invocation, &mut function);
-        let mut depth = 0;
-        for (operator, left) in operators.into_iter().zip(left) {
+        for operator in body.get_operators_reader()? {
+            let operator = operator?;
             self.charge((self.prices.operator)(&operator), &mut function);
-            self.set(BLOCK_LEFT, left.in_block, &mut function);
-            if is_barrier(&operator) || leaves(&operator, depth) {
-                self.publish(left.in_block, &mut function);
+            if is_barrier(&operator) {
+                self.publish(&mut function);
             }
             let is_loop = matches!(operator, Operator::Loop { .. });
-            match operator {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => depth += 1,
-                // The last one closes the function.
-                Operator::End if depth > 0 => depth -= 1,
-                _ => {}
-            }
             function.instruction(&self.instruction(operator)?);
             if is_loop {
-                self.publish(left.until_next_end, &mut function);
+                self.publish(&mut function);
             }
         }
         code.function(&function);
         Ok(())
     }
-}
-
-/// What follows an operator.
-#[derive(Clone, Copy, Default)]
-struct Left {
-    /// The price of what follows in its block.
-    in_block: i64,
-    /// The price of what follows up to the next end of a block, be it in the next block.
-    until_next_end: i64,
-}
-
-/// What follows each operator.
-fn block_left(operators: &[Operator<'_>], prices: Prices) -> Vec<Left> {
-    let mut following = 0;
-    let mut left: Vec<_> = operators
-        .iter()
-        .rev()
-        .map(|operator| {
-            let ends = ends_block(operator);
-            let left = Left {
-                in_block: if ends { 0 } else { following },
-                until_next_end: following,
-            };
-            following = left.in_block + (prices.operator)(operator);
-            left
-        })
-        .collect();
-    left.reverse();
-    left
 }
 
 /// The barriers, as the rules list them.
@@ -316,38 +253,4 @@ fn is_barrier(operator: &Operator<'_>) -> bool {
             | Operator::TableFill { .. }
             | Operator::TableInit { .. }
     )
-}
-
-/// Where a block ends, as the rules say.
-fn ends_block(operator: &Operator<'_>) -> bool {
-    is_barrier(operator)
-        || matches!(
-            operator,
-            Operator::Loop { .. }
-                | Operator::If { .. }
-                | Operator::Else
-                | Operator::End
-                | Operator::Br { .. }
-                | Operator::BrIf { .. }
-                | Operator::BrTable { .. }
-                | Operator::Return
-        )
-}
-
-/// Whether control may leave the function here, inside this many blocks.
-fn leaves(operator: &Operator<'_>, depth: u32) -> bool {
-    match operator {
-        Operator::Return => true,
-        Operator::End => depth == 0,
-        Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-            *relative_depth == depth
-        }
-        Operator::BrTable { targets } => {
-            targets.default() == depth
-                || targets
-                    .targets()
-                    .any(|target| target.is_ok_and(|target| target == depth))
-        }
-        _ => false,
-    }
 }

@@ -131,8 +131,14 @@ enum Planted {
     Charge(i64),
     /// A flush is left out.
     Flush,
-    /// The count is not read again.
-    Read,
+    /// A callee is not given the count.
+    Given,
+    /// What a callee returns is not taken for the count.
+    Taken,
+    /// The count is not returned.
+    Returned,
+    /// What is charged before a branch is charged where it leads.
+    Moved,
     /// The limit is not compared with.
     Compare,
     /// A callee is not told the depth.
@@ -145,11 +151,14 @@ enum Planted {
     Size,
 }
 
-const PLANTED: [Planted; 9] = [
+const PLANTED: [Planted; 12] = [
     Planted::Charge(1),
     Planted::Charge(-1),
     Planted::Flush,
-    Planted::Read,
+    Planted::Given,
+    Planted::Taken,
+    Planted::Returned,
+    Planted::Moved,
     Planted::Compare,
     Planted::Descend,
     Planted::Reset,
@@ -178,9 +187,45 @@ fn planted(fault: Planted, operators: &[Operator<'_>], meter: u32) -> Option<Rep
         (Planted::Flush, [Operator::I64Store { memarg }, ..]) if word(memarg, COUNTER_OFFSET) => {
             Some((1, drop_both))
         }
-        (Planted::Read, [Operator::I64Load { memarg }, ..]) if word(memarg, COUNTER_OFFSET) => {
-            Some((1, vec![Instruction::Drop, Instruction::I64Const(0)]))
+        (Planted::Given, [Operator::LocalGet { .. }, Operator::Call { .. }, ..]) => {
+            Some((1, vec![Instruction::I64Const(0)]))
         }
+        (
+            Planted::Taken,
+            [
+                Operator::Call { function_index },
+                Operator::LocalSet { .. },
+                ..,
+            ],
+        ) => Some((
+            2,
+            vec![Instruction::Call(*function_index), Instruction::Drop],
+        )),
+        (Planted::Returned, [Operator::End, Operator::LocalGet { .. }, Operator::End]) => {
+            Some((2, vec![Instruction::End, Instruction::I64Const(0)]))
+        }
+        (
+            Planted::Moved,
+            [
+                Operator::LocalGet { local_index },
+                Operator::I64Const { value },
+                Operator::I64Add,
+                Operator::LocalSet { .. },
+                Operator::Br { relative_depth: 0 },
+                Operator::End,
+                ..,
+            ],
+        ) => Some((
+            6,
+            vec![
+                Instruction::Br(0),
+                Instruction::End,
+                Instruction::LocalGet(*local_index),
+                Instruction::I64Const(*value),
+                Instruction::I64Add,
+                Instruction::LocalSet(*local_index),
+            ],
+        )),
         (
             Planted::Compare,
             [
@@ -355,7 +400,7 @@ fn other_modules_and_other_ways_are_refused() {
     dear.schedule.set("function", 3).expect("a price");
     assert!(matches!(
         fault(GUEST_WASM, &dear),
-        ProofFault::Late(_) | ProofFault::Unequal { .. } | ProofFault::Ways { .. }
+        ProofFault::Unequal { .. } | ProofFault::Ways { .. }
     ));
     let mut shims = slacked.clone();
     shims

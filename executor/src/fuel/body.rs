@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use wasm_encoder::{Function, Instruction, ValType};
+use wasm_encoder::{BlockType, Function, Instruction, ValType};
 use wasmparser::{
     FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources,
 };
@@ -11,8 +11,8 @@ use super::{
     Check, FunctionStats, InstrumentError, Instrumentation,
     code::Writing,
     instrument::local_type,
-    layout::{COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, SIZE_OFFSET},
-    placement::{Edit, Edits},
+    layout::{DEPTH_OFFSET, EXHAUSTED_OFFSET, SIZE_OFFSET},
+    placement::{Placement, Step, ends_block, is_call},
     schedule::{UnitPrice, proposal},
     shape::Shape,
 };
@@ -50,16 +50,19 @@ const LEAF_BYTES_MAX: u32 = 1_024;
 /// A function, and what is to be done in it.
 pub(super) struct Body<'a> {
     locals: Vec<(u32, wasmparser::ValType)>,
-    /// Index of the first local that is added: the counter. Behind it a price, then a size, then the
-    /// depth.
+    /// Number of parameters, which is the index of the one behind: the counter.
     counter: u32,
+    /// Index of the first local that is added: a price, then a size, then the depth.
+    added: u32,
+    /// Type of its results.
+    results: BlockType,
     /// All operators, and where they begin in the module.
     operators: &'a [u8],
     start: usize,
-    edits: Vec<Edit>,
+    steps: Vec<(usize, Step)>,
+    /// Operators to be written otherwise, where they are, in order.
+    rewritten: Vec<(Range<usize>, Rewritten)>,
     bytes: usize,
-    /// Whether some operator is priced by its size.
-    has_sizes: bool,
     has_calls: bool,
     /// The estimate of the frame.
     frame_bytes: u32,
@@ -73,12 +76,14 @@ impl<'a> Body<'a> {
         instrumentation: &Instrumentation,
     ) -> Result<Self, InstrumentError> {
         let schedule = &instrumentation.schedule;
+        let counter = shape.parameters(function.index);
+        let results = shape.results(function.index);
         let mut locals = Vec::new();
-        let mut counter = shape.parameters(function.index);
+        let mut values = counter;
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
             // A valid function has at most 50,000 locals.
-            counter = counter.saturating_add(count);
+            values = values.saturating_add(count);
             locals.push((count, ty));
         }
         let mut heights = Heights::new(body, function, instrumentation)?;
@@ -86,7 +91,9 @@ impl<'a> Body<'a> {
         let start = reader.original_position();
         let Range { end, .. } = body.range();
         let bytes = body.as_bytes();
-        let mut edits = Edits::new(start, schedule.function());
+        let mut placement = Placement::new(start, schedule.function());
+        let mut rewritten = Vec::new();
+        let mut has_calls = false;
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
@@ -99,37 +106,48 @@ impl<'a> Body<'a> {
             }
             heights.operator(at, &operator)?;
             let next = reader.original_position();
-            let size = schedule.size(&operator).filter(|price| price.fuel > 0);
-            edits.operator(&operator, schedule.operator(&operator), size, at, next);
-            if let Some(redirected) = redirected(&operator, shape) {
-                edits.replace(at, next, redirected);
+            has_calls |= is_call(&operator);
+            if let Some(other) = rewrite(&operator, shape, counter, placement.depth()) {
+                rewritten.push((at..next, other));
             }
+            let size = schedule.size(&operator).filter(|price| price.fuel > 0);
+            placement.operator(&operator, schedule.operator(&operator), size, at, next);
         }
-        let longest = edits.longest();
-        let edits = edits.finish();
         Ok(Self {
             locals,
             counter,
+            added: values + 1,
+            results,
             operators: &bytes[bytes.len() - (end - start)..],
             start,
+            steps: placement.finish(),
+            rewritten,
             bytes: bytes.len(),
-            has_sizes: edits.iter().any(|edit| edit.size.is_some()),
-            has_calls: edits.iter().any(|edit| edit.calls),
-            frame_bytes: heights.frame_bytes(counter, longest, bytes.len()),
-            edits,
+            has_calls,
+            frame_bytes: heights.frame_bytes(values, bytes.len()),
         })
     }
 
+    /// Functions it refers to, as they are called.
+    pub(super) fn referred(&self) -> Vec<u32> {
+        let rewritten = self.rewritten.iter();
+        let referred = rewritten.filter_map(|(_, other)| match other {
+            Rewritten::RefFunc(function) => Some(*function),
+            _ => None,
+        });
+        referred.collect()
+    }
+
     fn price(&self) -> u32 {
-        self.counter + 1
+        self.added
     }
 
     fn size(&self) -> u32 {
-        self.counter + 2
+        self.added + 1
     }
 
     fn depth(&self) -> u32 {
-        self.counter + 3
+        self.added + 2
     }
 
     pub(super) fn write(
@@ -145,38 +163,33 @@ impl<'a> Body<'a> {
             .map(|(count, ty)| (*count, local_type(*ty)))
             .collect();
         locals.push((1, ValType::I64));
-        if self.has_sizes || depth_max.is_some() {
-            locals.push((1, ValType::I64));
-            locals.push((2, ValType::I32));
-        }
+        locals.push((2, ValType::I32));
         let mut function = Function::new(locals);
+        let mut out = Writing {
+            function: &mut function,
+            meter: shape.meter(),
+        };
         if let Some(max) = depth_max {
-            self.enter(max, shape, &mut function);
+            self.enter(max, &mut out);
         }
+        out.add(&Instruction::Block(self.results));
         let (mut increments, mut safepoints, mut done) = (0, 0, self.start);
-        for edit in &self.edits {
-            function.raw(
-                self.operators[done - self.start..edit.at - self.start]
-                    .iter()
-                    .copied(),
-            );
-            done = edit.at;
-            let mut writing = Writing {
-                function: &mut function,
-                meter: shape.meter(),
-            };
-            self.apply(edit, instrumentation.check, &mut writing);
-            if edit.calls && depth_max.is_some() {
-                self.descend(&mut writing);
+        let mut rewritten = self.rewritten.iter().peekable();
+        for (at, step) in &self.steps {
+            while let Some((range, other)) = rewritten.next_if(|(range, _)| range.start < *at) {
+                self.copy(done..range.start, &mut out);
+                self.rewrite(*other, depth_max.is_some(), &mut out);
+                done = range.end;
             }
-            if let Some((next, instruction)) = &edit.replace {
-                instruction.encode_into(&mut function);
-                done = *next;
-            }
-            increments += u32::from(edit.charge > 0 || edit.size.is_some());
-            safepoints += u32::from(edit.flush);
+            self.copy(done..*at, &mut out);
+            done = *at;
+            self.apply(*step, instrumentation.check, &mut out);
+            increments += u32::from(!matches!(step, Step::Flush { .. } | Step::Leave));
+            safepoints += u32::from(matches!(step, Step::Flush { .. }));
         }
-        function.raw(self.operators[done - self.start..].iter().copied());
+        // What is left is the last `end`.
+        out.add(&Instruction::LocalGet(self.counter));
+        self.copy(done..self.start + self.operators.len(), &mut out);
         let bytes = function.into_raw_body();
         let stats = FunctionStats {
             increments,
@@ -188,12 +201,13 @@ impl<'a> Body<'a> {
         (bytes, stats)
     }
 
+    fn copy(&self, range: Range<usize>, out: &mut Writing<'_>) {
+        let operators = &self.operators[range.start - self.start..range.end - self.start];
+        out.function.raw(operators.iter().copied());
+    }
+
     /// Reads how deep the callers are, and traps if there is no room for this frame.
-    fn enter(&self, max: u32, shape: &Shape, function: &mut Function) {
-        let mut out = Writing {
-            function,
-            meter: shape.meter(),
-        };
+    fn enter(&self, max: u32, out: &mut Writing<'_>) {
         out.load_small(DEPTH_OFFSET);
         out.add(&Instruction::I32Const(self.frame_bytes.cast_signed()));
         out.add(&Instruction::I32Add);
@@ -201,7 +215,7 @@ impl<'a> Body<'a> {
         out.add(&Instruction::I32Const(max.cast_signed()));
         // Signed: the host may let a call begin below zero.
         out.add(&Instruction::I32GtS);
-        out.add(&Instruction::If(wasm_encoder::BlockType::Empty));
+        out.add(&Instruction::If(BlockType::Empty));
         out.address();
         out.add(&Instruction::I32Const(1));
         out.store_small(EXHAUSTED_OFFSET);
@@ -216,44 +230,64 @@ impl<'a> Body<'a> {
         out.store_small(DEPTH_OFFSET);
     }
 
-    /// Leaves the counter in its local, and, for a flush, in the meter.
-    fn apply(&self, edit: &Edit, check: Check, out: &mut Writing<'_>) {
-        if let Some(price) = edit.size {
-            self.charge_size(price, out);
+    fn apply(&self, step: Step, check: Check, out: &mut Writing<'_>) {
+        match step {
+            Step::Charge(amount) => self.charge(amount, out),
+            Step::ChargeElse(amount) => {
+                out.add(&Instruction::Else);
+                self.charge(amount, out);
+            }
+            Step::Size(price) => self.charge_size(price, out),
+            Step::Flush { check: always } => {
+                out.publish(self.counter);
+                if always || check == Check::Synchronous {
+                    out.check(self.counter);
+                }
+            }
+            Step::Leave => out.add(&Instruction::End),
         }
-        if edit.flush {
-            out.address();
+    }
+
+    fn charge(&self, amount: i64, out: &mut Writing<'_>) {
+        out.add(&Instruction::LocalGet(self.counter));
+        out.add(&Instruction::I64Const(amount));
+        out.add(&Instruction::I64Add);
+        out.add(&Instruction::LocalSet(self.counter));
+    }
+
+    /// Writes an operator otherwise.
+    fn rewrite(&self, other: Rewritten, tells_depth: bool, out: &mut Writing<'_>) {
+        if tells_depth && matches!(other, Rewritten::Call(_) | Rewritten::CallIndirect { .. }) {
+            self.descend(out);
         }
-        if edit.reload {
-            out.load(COUNTER_OFFSET);
-        } else if edit.flush || edit.charge > 0 {
-            out.add(&Instruction::LocalGet(self.counter));
-        }
-        if edit.charge > 0 {
-            // What a block costs is far below 2^63.
-            let charge = i64::try_from(edit.charge).unwrap_or(i64::MAX);
-            out.add(&Instruction::I64Const(charge));
-            out.add(&Instruction::I64Add);
-        }
-        if edit.size.is_some() {
-            out.add(&Instruction::LocalGet(self.price()));
-            out.add(&Instruction::I64Add);
-        }
-        let changed = edit.reload || edit.charge > 0 || edit.size.is_some();
-        match (changed, edit.flush) {
-            (true, true) => out.add(&Instruction::LocalTee(self.counter)),
-            (true, false) => out.add(&Instruction::LocalSet(self.counter)),
-            (false, _) => {}
-        }
-        if edit.flush {
-            out.store(COUNTER_OFFSET);
-            if edit.check || check == Check::Synchronous {
-                out.check(self.counter);
+        match other {
+            Rewritten::LocalGet(local) => out.add(&Instruction::LocalGet(local)),
+            Rewritten::LocalSet(local) => out.add(&Instruction::LocalSet(local)),
+            Rewritten::LocalTee(local) => out.add(&Instruction::LocalTee(local)),
+            Rewritten::RefFunc(function) => out.add(&Instruction::RefFunc(function)),
+            Rewritten::Return(depth) => out.add(&Instruction::Br(depth)),
+            Rewritten::Call(callee) => {
+                out.add(&Instruction::LocalGet(self.counter));
+                out.add(&Instruction::Call(callee));
+                out.add(&Instruction::LocalSet(self.counter));
+            }
+            Rewritten::CallIndirect {
+                type_index,
+                table_index,
+            } => {
+                out.add(&Instruction::LocalSet(self.size()));
+                out.add(&Instruction::LocalGet(self.counter));
+                out.add(&Instruction::LocalGet(self.size()));
+                out.add(&Instruction::CallIndirect {
+                    type_index,
+                    table_index,
+                });
+                out.add(&Instruction::LocalSet(self.counter));
             }
         }
     }
 
-    /// Prices the size on top of the stack, which stays there.
+    /// Charges for the size on top of the stack, which stays there.
     fn charge_size(&self, price: UnitPrice, out: &mut Writing<'_>) {
         out.add(&Instruction::LocalTee(self.size()));
         out.add(&Instruction::LocalGet(self.size()));
@@ -261,40 +295,67 @@ impl<'a> Body<'a> {
         out.price(price);
         out.add(&Instruction::LocalSet(self.price()));
         out.increase(SIZE_OFFSET, self.price());
+        out.add(&Instruction::LocalGet(self.counter));
+        out.add(&Instruction::LocalGet(self.price()));
+        out.add(&Instruction::I64Add);
+        out.add(&Instruction::LocalSet(self.counter));
     }
 }
 
-/// The instruction to take the place of one that names an imported function.
-fn redirected(operator: &Operator<'_>, shape: &Shape) -> Option<Redirected> {
-    let (function, redirected): (_, fn(u32) -> Redirected) = match operator {
-        Operator::Call { function_index } => (*function_index, Redirected::Call),
-        Operator::RefFunc { function_index } => (*function_index, Redirected::RefFunc),
-        _ => return None,
-    };
-    let callee = shape.callee(function);
-    (callee != function).then(|| redirected(callee))
-}
-
-/// An instruction that names a function.
+/// What is written instead of an operator.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Redirected {
-    Call(u32),
+enum Rewritten {
+    LocalGet(u32),
+    LocalSet(u32),
+    LocalTee(u32),
     RefFunc(u32),
+    Call(u32),
+    CallIndirect {
+        type_index: u32,
+        table_index: u32,
+    },
+    /// A branch to the end of the block around all.
+    Return(u32),
 }
 
-impl Redirected {
-    fn encode_into(self, function: &mut Function) {
-        match self {
-            Self::Call(callee) => function.instruction(&Instruction::Call(callee)),
-            Self::RefFunc(callee) => function.instruction(&Instruction::RefFunc(callee)),
-        };
+/// What is written instead of an operator, if anything: the counter stands before the guest's own locals, and
+/// goes with calls and returns. `depth` is the number of open blocks.
+fn rewrite(
+    operator: &Operator<'_>,
+    shape: &Shape,
+    counter: u32,
+    depth: usize,
+) -> Option<Rewritten> {
+    let moved = |local: u32| (local >= counter).then(|| local + 1);
+    match *operator {
+        Operator::LocalGet { local_index } => moved(local_index).map(Rewritten::LocalGet),
+        Operator::LocalSet { local_index } => moved(local_index).map(Rewritten::LocalSet),
+        Operator::LocalTee { local_index } => moved(local_index).map(Rewritten::LocalTee),
+        Operator::RefFunc { function_index } => {
+            Some(Rewritten::RefFunc(shape.callee(function_index)))
+        }
+        Operator::Call { function_index } => Some(Rewritten::Call(shape.callee(function_index))),
+        Operator::CallIndirect {
+            type_index,
+            table_index,
+        } => Some(Rewritten::CallIndirect {
+            type_index: shape.counting(type_index),
+            table_index,
+        }),
+        // A valid function has less than 8 million blocks.
+        Operator::Return => Some(Rewritten::Return(depth.try_into().unwrap_or(u32::MAX))),
+        _ => None,
     }
 }
 
-/// The largest height of the operand stack, where it is asked for.
+/// What an estimate of a frame is made of: the largest height of the operand stack, where it is asked for, and
+/// the longest block.
 struct Heights {
     validator: Option<wasmparser::FuncValidator<ValidatorResources>>,
     max: u32,
+    /// Operators of the present block, and of the longest.
+    operators: u32,
+    longest: u32,
 }
 
 impl Heights {
@@ -306,6 +367,8 @@ impl Heights {
         let mut heights = Self {
             validator: None,
             max: 0,
+            operators: 0,
+            longest: 0,
         };
         if instrumentation.depth_bytes_max.is_some() {
             let mut validator = function.into_validator(FuncValidatorAllocations::default());
@@ -320,15 +383,21 @@ impl Heights {
             validator.op(at, operator)?;
             self.max = self.max.max(validator.operand_stack_height());
         }
+        // A valid function has less than 8 million operators.
+        self.operators = self.operators.saturating_add(1);
+        self.longest = self.longest.max(self.operators);
+        if ends_block(operator) {
+            self.operators = 0;
+        }
         Ok(())
     }
 
-    /// What the frame of a function is taken to need that has this many parameters and locals, this
-    /// many operators in its longest block, and a body of this many bytes.
-    fn frame_bytes(&self, locals: u32, longest: u32, bytes: usize) -> u32 {
+    /// What the frame of a function is taken to need that has this many parameters and locals, and a body of
+    /// this many bytes.
+    fn frame_bytes(&self, locals: u32, bytes: usize) -> u32 {
         let values = locals.saturating_add(self.max);
         let values = values.saturating_mul(VALUE_BYTES);
-        let spilled = longest.saturating_mul(OPERATOR_BYTES);
+        let spilled = self.longest.saturating_mul(OPERATOR_BYTES);
         // A valid function has less than 8 million bytes and 51,000 locals.
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX) / BODY_BYTES;
         FRAME_BYTES

@@ -1,6 +1,6 @@
 //! Instrumentation, wasm to wasm: a module that counts the fuel it uses.
 //!
-//! The counter lives in a local of each function and is published in the first word of the *meter*,
+//! The counter goes from function to function as a parameter and a result, and is published in the first word of the *meter*,
 //! a memory of one page behind the guest's own (`layout`). What is charged and published where is
 //! said in `placement`, written into functions in `body`, and around imported functions in `shim`.
 //! Each flush stores a changing value, so it is also the *safepoint*: where the page is protected,
@@ -8,17 +8,25 @@
 //!
 //! Invariants: a guest that may name one memory cannot name the meter; an operator whose control flow
 //! is not known here is refused, not passed over; no index of the guest changes, but that imported
-//! functions are reached through their shims; the result is a pure function of module and
-//! [`Instrumentation`].
+//! functions are reached through their shims, and exported ones through their entries, which have the types
+//! of the originals; the result is a pure function of module and
+//! [`Instrumentation`], on however many threads it is made.
+
+use std::collections::BTreeSet;
 
 use blake2b_simd::Params;
+use rayon::prelude::*;
 use sp_core::H256;
 use wasm_encoder::{
-    CodeSection, ElementSection, ExportKind, ExportSection, FunctionSection, GlobalSection,
-    MemorySection, MemoryType, Module, RawSection, SectionId, TableSection,
+    CodeSection, ElementSection, Elements, ExportKind, ExportSection, FunctionSection,
+    GlobalSection, MemorySection, MemoryType, Module, RawSection, SectionId, TableSection,
+    TypeSection,
     reencode::{Reencode, RoundtripReencoder},
 };
-use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{
+    BinaryReaderError, FuncToValidate, FunctionBody, Parser, Payload, ValidPayload, Validator,
+    ValidatorResources, WasmFeatures,
+};
 
 use super::{
     Schedule,
@@ -94,6 +102,19 @@ pub enum InstrumentError {
         /// Number of memories.
         memories: u32,
     },
+    /// The module imports a table, or a reference, through which functions that do not take its counter
+    /// could be called.
+    #[error("the import `{name}` may refer to functions that count elsewhere")]
+    ForeignFunctions {
+        /// Name of the import.
+        name: String,
+    },
+    /// A function has so many parameters or results that none can be added.
+    #[error("a type of functions, at byte {offset}, leaves no room for the counter")]
+    Signature {
+        /// Position of the type in the module.
+        offset: usize,
+    },
     /// The module uses an operator whose control flow this version does not know.
     #[error("an operator of the proposal `{proposal}`, at byte {offset}, cannot be metered")]
     Feature {
@@ -143,7 +164,7 @@ pub struct FunctionStats {
     pub frame_bytes: u32,
 }
 
-/// Instruments `wasm`, which must be valid within a profile of one memory.
+/// Instruments `wasm`, which must be valid within a profile of one memory, on the threads of rayon's pool.
 ///
 /// # Errors
 /// See [`InstrumentError`].
@@ -151,17 +172,31 @@ pub fn instrument(
     wasm: &[u8],
     instrumentation: &Instrumentation,
 ) -> Result<Instrumented, InstrumentError> {
+    instrument_on(wasm, instrumentation, true)
+}
+
+/// Instruments `wasm`, all functions at once if `is_parallel`.
+pub(crate) fn instrument_on(
+    wasm: &[u8],
+    instrumentation: &Instrumentation,
+    is_parallel: bool,
+) -> Result<Instrumented, InstrumentError> {
     let shape = Shape::read(wasm)?;
+    let written = written(bodies(wasm)?, &shape, instrumentation, is_parallel)?;
+    let referred = written.iter().flat_map(|body| body.referred.clone());
+    let mut writer = Writer::new(&shape, instrumentation, referred.collect(), &written);
     let mut redirect = Redirect(&shape);
-    let mut writer = Writer::new(&shape, instrumentation);
-    let mut validator = Validator::new_with_features(WasmFeatures::all());
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
-        let validated = validator.payload(&payload)?;
         if let Some((id, _)) = payload.as_section() {
             writer.before(id);
         }
         match payload {
+            Payload::TypeSection(types) => {
+                let mut section = TypeSection::new();
+                encoded(redirect.parse_type_section(&mut section, types))?;
+                writer.types(section);
+            }
             Payload::FunctionSection(_) => writer.functions(),
             Payload::TableSection(tables) => {
                 let mut section = TableSection::new();
@@ -180,7 +215,7 @@ pub fn instrument(
             }
             Payload::ExportSection(exports) => {
                 let mut section = ExportSection::new();
-                encoded(redirect.parse_export_section(&mut section, exports))?;
+                encoded(Exported(&shape).parse_export_section(&mut section, exports))?;
                 writer.exports(section);
             }
             Payload::TagSection(tags) => {
@@ -189,21 +224,14 @@ pub fn instrument(
                     offset: tags.range().start,
                 });
             }
-            // Called by its export.
-            Payload::StartSection { .. } => {}
             Payload::ElementSection(elements) => {
                 let mut section = ElementSection::new();
                 encoded(redirect.parse_element_section(&mut section, elements))?;
-                writer.module.section(&section);
+                writer.elements(section);
             }
-            Payload::CodeSectionStart { .. } => {}
-            Payload::CodeSectionEntry(body) => {
-                let wasmparser::ValidPayload::Func(function, _) = validated else {
-                    continue;
-                };
-                let body = Body::read(&body, function, &shape, instrumentation)?;
-                writer.body(&body);
-            }
+            Payload::CodeSectionStart { .. } => writer.code(),
+            // Called by its export; written with the others.
+            Payload::StartSection { .. } | Payload::CodeSectionEntry(_) => {}
             other => {
                 if let Some((id, range)) = other.as_section() {
                     let data = &wasm[range];
@@ -213,6 +241,57 @@ pub fn instrument(
         }
     }
     Ok(writer.finish())
+}
+
+/// A function, and what is needed to check it.
+type Validated<'a> = (FunctionBody<'a>, FuncToValidate<ValidatorResources>);
+
+/// All functions, in a module that is valid but for them.
+fn bodies(wasm: &[u8]) -> Result<Vec<Validated<'_>>, InstrumentError> {
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut bodies = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        let validated = validator.payload(&payload)?;
+        if let (Payload::CodeSectionEntry(body), ValidPayload::Func(function, _)) =
+            (payload, validated)
+        {
+            bodies.push((body, function));
+        }
+    }
+    Ok(bodies)
+}
+
+/// A function with what was added to it.
+struct Written {
+    bytes: Vec<u8>,
+    stats: FunctionStats,
+    /// Functions it refers to.
+    referred: Vec<u32>,
+}
+
+fn written(
+    bodies: Vec<Validated<'_>>,
+    shape: &Shape,
+    instrumentation: &Instrumentation,
+    is_parallel: bool,
+) -> Result<Vec<Written>, InstrumentError> {
+    let write = |(body, function): Validated<'_>| {
+        let body = Body::read(&body, function, shape, instrumentation)?;
+        let (bytes, stats) = body.write(shape, instrumentation);
+        Ok(Written {
+            bytes,
+            stats,
+            referred: body.referred(),
+        })
+    };
+    let written: Vec<_> = if is_parallel {
+        bodies.into_par_iter().map(write).collect()
+    } else {
+        bodies.into_iter().map(write).collect()
+    };
+    // Of several errors, the first.
+    written.into_iter().collect()
 }
 
 fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, InstrumentError> {
@@ -235,47 +314,76 @@ impl Reencode for Redirect<'_> {
     }
 }
 
+/// Copies exports and replaces functions by what hosts call instead.
+struct Exported<'a>(&'a Shape);
+
+impl Reencode for Exported<'_> {
+    type Error = std::convert::Infallible;
+
+    fn function_index(
+        &mut self,
+        function: u32,
+    ) -> Result<u32, wasm_encoder::reencode::Error<Self::Error>> {
+        Ok(self.0.entry(function).unwrap_or(function))
+    }
+}
+
 /// The module in the making, and which of the sections that must be there are.
 struct Writer<'a> {
     shape: &'a Shape,
     instrumentation: &'a Instrumentation,
+    bodies: &'a [Written],
+    /// Functions that are referred to.
+    referred: BTreeSet<u32>,
     module: Module,
-    code: CodeSection,
-    stats: Vec<FunctionStats>,
     has_functions: bool,
     has_memory: bool,
     has_export: bool,
+    has_elements: bool,
     has_code: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(shape: &'a Shape, instrumentation: &'a Instrumentation) -> Self {
-        let nothing_to_add = shape.imports.is_empty() && shape.start.is_none();
+    fn new(
+        shape: &'a Shape,
+        instrumentation: &'a Instrumentation,
+        referred: BTreeSet<u32>,
+        bodies: &'a [Written],
+    ) -> Self {
+        let nothing_to_add = shape.imports.is_empty() && shape.entries().next().is_none();
         Self {
             shape,
             instrumentation,
+            bodies,
+            referred,
             module: Module::new(),
-            code: CodeSection::new(),
-            stats: Vec::new(),
             has_functions: nothing_to_add,
             has_memory: false,
             has_export: false,
+            has_elements: false,
             has_code: nothing_to_add,
         }
     }
 
-    /// The function section with a shim for each imported function.
+    /// The type section with those that count.
+    fn types(&mut self, mut section: TypeSection) {
+        for (parameters, results) in self.shape.added_types() {
+            let encoded = |values: Vec<wasmparser::ValType>| values.into_iter().map(local_type);
+            section.ty().function(encoded(parameters), encoded(results));
+        }
+        self.module.section(&section);
+    }
+
+    /// The function section with a shim for each imported function, and the entries.
     fn functions(&mut self) {
         self.has_functions = true;
         let mut section = FunctionSection::new();
-        for ty in &self.shape.functions {
-            section.function(*ty);
+        let imported = self.shape.imports.iter().map(|import| &import.ty);
+        for ty in self.shape.functions.iter().chain(imported) {
+            section.function(self.shape.counting(*ty));
         }
-        for import in &self.shape.imports {
-            section.function(import.ty);
-        }
-        if let Some((_, ty)) = self.shape.start_wrapper() {
-            section.function(ty);
+        for entry in self.shape.entries() {
+            section.function(entry.ty);
         }
         self.module.section(&section);
     }
@@ -297,32 +405,41 @@ impl<'a> Writer<'a> {
     fn exports(&mut self, mut section: ExportSection) {
         self.has_export = true;
         section.export(METER_EXPORT, ExportKind::Memory, self.shape.meter());
-        if let Some((start, _)) = self.shape.start_wrapper() {
+        if let Some(start) = self.shape.start_entry() {
             section.export(START_EXPORT, ExportKind::Func, start);
         }
         self.module.section(&section);
     }
 
-    fn body(&mut self, body: &Body<'_>) {
-        let (function, stats) = body.write(self.shape, self.instrumentation);
-        self.code.raw(&function);
-        self.stats.push(stats);
-        if self.stats.len() == self.shape.functions.len() {
-            self.end_of_code();
+    /// The element section, which declares what functions refer to: exported functions are not declared by
+    /// their exports any more.
+    fn elements(&mut self, mut section: ElementSection) {
+        self.has_elements = true;
+        if !self.referred.is_empty() {
+            let functions: Vec<u32> = self.referred.iter().copied().collect();
+            section.declared(Elements::Functions(functions.into()));
+        }
+        if !section.is_empty() {
+            self.module.section(&section);
         }
     }
 
-    /// The code section with the shims.
-    fn end_of_code(&mut self) {
+    /// The code section with the shims and the entries.
+    fn code(&mut self) {
         self.has_code = true;
+        let mut code = CodeSection::new();
+        for body in self.bodies {
+            code.raw(&body.bytes);
+        }
         for number in 0..self.shape.imports.len() {
             let shim = shim::write(self.shape, number, &self.instrumentation.schedule);
-            self.code.raw(&shim);
+            code.raw(&shim);
         }
-        if let Some(start) = self.shape.start {
-            self.code.raw(&shim::write_start(self.shape, start));
+        for entry in self.shape.entries() {
+            let entry = shim::write_entry(self.shape, entry, self.instrumentation.check);
+            code.raw(&entry);
         }
-        self.module.section(&self.code);
+        self.module.section(&code);
     }
 
     /// Emits what belongs before a section with number `id` and is not there yet. Custom sections
@@ -346,8 +463,11 @@ impl<'a> Writer<'a> {
         if id > SectionId::Export as u8 && !self.has_export {
             self.exports(ExportSection::new());
         }
+        if id > SectionId::Element as u8 && !self.has_elements {
+            self.elements(ElementSection::new());
+        }
         if id > SectionId::Code as u8 && !self.has_code {
-            self.end_of_code();
+            self.code();
         }
     }
 
@@ -355,7 +475,7 @@ impl<'a> Writer<'a> {
         self.before(u8::MAX);
         Instrumented {
             wasm: self.module.finish(),
-            functions: self.stats,
+            functions: self.bodies.iter().map(|body| body.stats).collect(),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | `limits` | whose limit a call is under |
 //! | `layout` | the words of the meter |
 //! | `shape` | what of a module matters here |
-//! | `placement` | where a function charges and publishes |
+//! | `placement`, `potentials` | where a function charges and publishes |
 //! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |
 //! | `proof` | that it counts what it should, without asking what was placed where |
@@ -37,6 +37,7 @@ mod meter;
 )]
 mod page;
 mod placement;
+mod potentials;
 mod proof;
 mod schedule;
 mod shape;
@@ -49,6 +50,7 @@ pub use arbiter::ARBITER_PERIOD_DEFAULT;
 pub(crate) use arbiter::Arbiter;
 pub(crate) use gauge::{Ending, GaugeError, MemoryFault, Metering, Seat};
 pub use host_prices::{FUEL_LEFT, HostPrice};
+pub(crate) use instrument::instrument_on;
 pub use instrument::{
     Check, FunctionStats, InstrumentError, Instrumentation, Instrumented, instrument,
 };

@@ -1,66 +1,120 @@
-//! Where a function charges and publishes: blocks, barriers, exits, loop headers.
+//! Where a function charges and publishes.
 //!
-//! The naive placement: every block is charged at its start, every barrier, exit and loop header
-//! publishes. Invariant: on every path the charges add up to the price of the operators on it, and
-//! every cycle of calls or loops passes a flush.
+//! A function is taken for *ways* between *points*: a way is a run of operators that control can neither
+//! enter nor leave but at its ends. At every point the local counter is ahead of what was executed by a
+//! constant, the point's *lead*, which is nothing where the counter is published. A way whose ends differ in
+//! their leads by just what it costs needs no charge. So the frequent ways are joined to a spanning tree that
+//! fixes all leads and charges nothing, and the ways beside it make up the difference, which may be negative
+//! (Knuth and Stevenson 1973; Ball 1994).
+//!
+//! Invariants: on every path the charges add up to the price of the operators on it; wherever the counter is
+//! published it is what was executed, to the unit, and so it is where a function returns it; it is published
+//! before every barrier and at every loop header, so every cycle of calls or loops passes a flush that stores
+//! a changed count. Cost: sorting the
+//! ways, and nearly linear beside.
+
+use std::cmp::Reverse;
 
 use wasmparser::Operator;
 
-use super::{body::Redirected, schedule::UnitPrice};
+use super::{potentials::Potentials, schedule::UnitPrice};
 
-/// What is to be done at one place of a function.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Edit {
-    /// Position within the body, before which it is done.
-    pub(super) at: usize,
-    /// Read the counter back.
-    pub(super) reload: bool,
+/// Something to be done at one place of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
     /// Add to the counter.
-    pub(super) charge: u64,
+    Charge(i64),
+    /// Add to the counter where the condition of an `if` that has no `else` does not hold.
+    ChargeElse(i64),
     /// Charge for the size on top of the stack.
-    pub(super) size: Option<UnitPrice>,
-    /// Publish the counter.
-    pub(super) flush: bool,
-    /// Compare with the limit, whoever else notices overruns.
-    pub(super) check: bool,
-    /// A call follows.
-    pub(super) calls: bool,
-    /// What to write instead of the operator here, and where the next one begins.
-    pub(super) replace: Option<(usize, Redirected)>,
+    Size(UnitPrice),
+    /// Publish the counter; compare with the limit, whoever else notices overruns.
+    Flush { check: bool },
+    /// All ways out have met: the function's results are on the stack.
+    Leave,
 }
 
-/// Finds the blocks of a function and what has to be done at their edges.
-pub(super) struct Edits {
-    done: Vec<Edit>,
-    /// The edit at the start of the present block; its charge grows with the block.
-    block: Edit,
-    /// Number of open blocks, the function itself among them.
-    depth: u32,
-    /// Operators of the present block, and of the longest.
-    operators: u32,
-    longest: u32,
+/// A point of a function, by number.
+type Point = u32;
+/// Where the counter is what was executed.
+const EXACT: Point = 0;
+/// Where a function begins.
+const ENTRY: Point = 1;
+
+/// How much more often than what is around it the body of a loop is taken to run.
+const TURNS: u64 = 8;
+/// How often a function is taken to be called; divided at branches.
+const CALLS: u64 = 1 << 32;
+/// Of so many times at a conditional branch, one is taken to leave.
+const STAYS: u64 = 4;
+
+/// A run of operators between two points.
+struct Way {
+    from: Point,
+    to: Point,
+    cost: i64,
+    frequency: u64,
+    /// Number of the step at which it is charged.
+    step: usize,
 }
 
-impl Edits {
+/// A block that is open.
+struct Frame {
+    kind: Kind,
+    /// Where branches to it go.
+    label: Point,
+    /// How often that is reached, as far as is known.
+    frequency: u64,
+    /// Whether anything gets there.
+    reached: bool,
+}
+
+enum Kind {
+    Block,
+    /// How often control comes from before it.
+    Loop(u64),
+    /// Where and how often the other arm begins.
+    If(Point, u64),
+}
+
+/// The way being read.
+struct Here {
+    way: usize,
+    frequency: u64,
+    /// The first way from which nothing but this one is reached.
+    line: usize,
+}
+
+/// Reads a function operator by operator, and finds what has to be done where.
+pub(super) struct Placement {
+    steps: Vec<(usize, Step)>,
+    ways: Vec<Way>,
+    potentials: Potentials,
+    frames: Vec<Frame>,
+    /// `None` where nothing gets to.
+    here: Option<Here>,
+}
+
+impl Placement {
+    /// For a function whose operators begin at `start`, and whose invocation costs this much.
     pub(super) fn new(start: usize, invocation: u32) -> Self {
-        Self {
-            done: Vec::new(),
-            block: Edit {
-                at: start,
-                reload: true,
-                charge: u64::from(invocation),
-                ..Edit::default()
-            },
-            // The function itself is a block.
-            depth: 1,
-            operators: 0,
-            longest: 0,
-        }
+        let mut placement = Self {
+            steps: Vec::new(),
+            ways: Vec::new(),
+            potentials: Potentials::new(2),
+            frames: Vec::new(),
+            here: None,
+        };
+        let owed = -i64::from(invocation);
+        placement.potentials.join(EXACT, ENTRY, owed);
+        placement.open(Kind::Block);
+        placement.begin(ENTRY, CALLS, start, None);
+        placement
     }
 
-    /// Operators of the longest block so far.
-    pub(super) fn longest(&self) -> u32 {
-        self.longest.max(self.operators)
+    /// Number of open blocks, without the function itself.
+    pub(super) fn depth(&self) -> usize {
+        self.frames.len() - 1
     }
 
     /// Takes in the operator from `at` to `next`, which costs so much, and so much for its size.
@@ -72,84 +126,222 @@ impl Edits {
         at: usize,
         next: usize,
     ) {
-        if is_barrier(operator) || self.leaves(operator) {
-            let edit = self.edit_at(at);
-            edit.flush = true;
-            edit.size = size;
-            edit.check = is_sized(operator);
-            edit.calls = is_call(operator);
+        if let Some(here) = &self.here {
+            self.ways[here.way].cost += i64::from(cost);
+            if is_barrier(operator) {
+                self.barrier(operator, size, at, next);
+            }
         }
-        self.block.charge += u64::from(cost);
-        // A valid function has less than 8 million operators.
-        self.operators = self.operators.saturating_add(1);
         match operator {
-            Operator::Block { .. } | Operator::If { .. } | Operator::Loop { .. } => self.depth += 1,
-            Operator::End => self.depth -= 1,
-            _ => {}
-        }
-        if ends_block(operator) {
-            self.begin(next);
-            self.block.reload = is_call(operator);
-            self.block.flush = matches!(operator, Operator::Loop { .. });
-        }
-    }
-
-    /// Whether control may leave the function here.
-    fn leaves(&self, operator: &Operator<'_>) -> bool {
-        let outermost = self.depth - 1;
-        match operator {
-            Operator::Return => true,
-            Operator::End => self.depth == 1,
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-                *relative_depth == outermost
+            Operator::Block { .. } => self.open(Kind::Block),
+            Operator::Loop { .. } => self.open_loop(next),
+            Operator::If { .. } => self.open_if(next),
+            Operator::Else => self.other_arm(next),
+            Operator::End if self.frames.len() == 1 => self.leave(at),
+            Operator::End => self.join(at, next),
+            Operator::Br { relative_depth } => {
+                self.branch(&[*relative_depth], 1);
+            }
+            Operator::BrIf { relative_depth } => {
+                if let Some((label, here)) = self.branch(&[*relative_depth], STAYS) {
+                    self.begin(label, here.frequency - here.frequency / STAYS, next, None);
+                }
             }
             Operator::BrTable { targets } => {
-                let mut all = targets.targets().flatten().chain([targets.default()]);
-                all.any(|depth| depth == outermost)
+                let targets: Vec<u32> = targets
+                    .targets()
+                    .flatten()
+                    .chain([targets.default()])
+                    .collect();
+                self.branch(&targets, targets.len() as u64);
             }
-            _ => false,
+            Operator::Return => {
+                let outermost = self.frames.len() - 1;
+                // A valid function has less than 8 million blocks.
+                self.branch(&[u32::try_from(outermost).unwrap_or(u32::MAX)], 1);
+            }
+            _ => {}
         }
     }
 
-    /// What is done before the operator at `at`, which is the last one taken in or the next.
-    fn edit_at(&mut self, at: usize) -> &mut Edit {
-        if self.block.at == at {
-            return &mut self.block;
-        }
-        if self.done.last().is_none_or(|edit| edit.at != at) {
-            self.done.push(Edit {
-                at,
-                ..Edit::default()
-            });
-        }
-        let last = self.done.len() - 1;
-        &mut self.done[last]
+    /// Begins a way, charged at `at`. What leads nowhere else since `line` leads nowhere else still.
+    fn begin(&mut self, from: Point, frequency: u64, at: usize, line: Option<usize>) {
+        let way = self.ways.len();
+        self.ways.push(Way {
+            from,
+            to: from,
+            cost: 0,
+            frequency,
+            step: self.steps.len(),
+        });
+        self.steps.push((at, Step::Charge(0)));
+        self.here = Some(Here {
+            way,
+            frequency,
+            line: line.unwrap_or(way),
+        });
     }
 
-    /// Replaces the operator from `at` to `next`, the last one taken in.
-    pub(super) fn replace(&mut self, at: usize, next: usize, by: Redirected) {
-        let done = self.done.iter_mut().rev();
-        match done.take(2).find(|edit| edit.at == at) {
-            Some(edit) => edit.replace = Some((next, by)),
-            None => self.edit_at(at).replace = Some((next, by)),
+    /// Ends the way that is being read, if one is.
+    fn end(&mut self, to: Point) -> Option<Here> {
+        let here = self.here.take()?;
+        self.ways[here.way].to = to;
+        Some(here)
+    }
+
+    fn barrier(
+        &mut self,
+        operator: &Operator<'_>,
+        size: Option<UnitPrice>,
+        at: usize,
+        next: usize,
+    ) {
+        if let Some(size) = size {
+            self.steps.push((at, Step::Size(size)));
+        }
+        let check = is_sized(operator);
+        self.steps.push((at, Step::Flush { check }));
+        let Some(here) = self.end(EXACT) else {
+            return;
+        };
+        if matches!(operator, Operator::Unreachable) {
+            // It ends in a trap whatever happens, so it hardly ever runs.
+            for way in &mut self.ways[here.line..] {
+                way.frequency = 0;
+            }
+        } else {
+            self.begin(EXACT, here.frequency, next, Some(here.line));
         }
     }
 
-    /// Ends the block and begins another.
-    fn begin(&mut self, at: usize) {
-        self.longest = self.longest();
-        self.operators = 0;
-        let ended = std::mem::take(&mut self.block);
-        self.done.push(ended);
-        self.block.at = at;
+    fn open(&mut self, kind: Kind) {
+        let label = self.potentials.add();
+        self.frames.push(Frame {
+            kind,
+            label,
+            frequency: 0,
+            reached: false,
+        });
     }
 
-    pub(super) fn finish(mut self) -> Vec<Edit> {
-        self.begin(usize::MAX);
-        self.done
-            .retain(|edit| edit.reload || edit.flush || edit.charge > 0 || edit.replace.is_some());
-        self.done.sort_by_key(|edit| edit.at);
-        self.done
+    fn open_loop(&mut self, next: usize) {
+        let outside = self.here.as_ref().map_or(0, |here| here.frequency);
+        self.open(Kind::Loop(outside));
+        let label = self.frames[self.frames.len() - 1].label;
+        if self.end(label).is_some() {
+            let inside = outside.saturating_mul(TURNS);
+            self.begin(label, inside, next, None);
+            self.end(EXACT);
+            self.steps.push((next, Step::Flush { check: false }));
+            self.begin(EXACT, inside, next, None);
+        }
+    }
+
+    fn open_if(&mut self, next: usize) {
+        let condition = self.potentials.add();
+        match self.end(condition) {
+            Some(here) => {
+                self.open(Kind::If(condition, here.frequency / 2));
+                self.begin(condition, here.frequency / 2, next, None);
+            }
+            None => self.open(Kind::Block),
+        }
+    }
+
+    fn other_arm(&mut self, next: usize) {
+        let innermost = self.frames.len() - 1;
+        self.arrive(innermost, 1);
+        let kind = std::mem::replace(&mut self.frames[innermost].kind, Kind::Block);
+        if let Kind::If(condition, frequency) = kind {
+            self.begin(condition, frequency, next, None);
+        }
+    }
+
+    /// Ends the way being read where branches to a block go; how often it is, of `share` times one.
+    fn arrive(&mut self, frame: usize, share: u64) -> Option<(Point, Here)> {
+        let label = self.frames[frame].label;
+        let here = self.end(label)?;
+        self.frames[frame].reached = true;
+        let frequency = &mut self.frames[frame].frequency;
+        *frequency = frequency.saturating_add(here.frequency / share);
+        Some((label, here))
+    }
+
+    /// Ends the way being read in a branch to these; each is taken one of `share` times.
+    fn branch(&mut self, depths: &[u32], share: u64) -> Option<(Point, Here)> {
+        let outermost = self.frames.len() - 1;
+        let frame = |depth: &u32| outermost.saturating_sub(*depth as usize);
+        let (first, others) = depths.split_first()?;
+        let (label, here) = self.arrive(frame(first), share)?;
+        for other in others {
+            let other = &mut self.frames[frame(other)];
+            other.reached = true;
+            other.frequency = other.frequency.saturating_add(here.frequency / share);
+            self.potentials.join(label, other.label, 0);
+        }
+        Some((label, here))
+    }
+
+    /// The `end` from `at` to `next`, of a block.
+    fn join(&mut self, at: usize, next: usize) {
+        let innermost = self.frames.len() - 1;
+        if let Kind::Loop(outside) = self.frames[innermost].kind {
+            self.frames.pop();
+            if let Some(here) = &mut self.here {
+                here.frequency = outside;
+            }
+            return;
+        }
+        if let Kind::If(condition, frequency) = self.frames[innermost].kind {
+            self.arrive(innermost, 1);
+            self.begin(condition, frequency, at, None);
+            // In the tree rather than what stands between `if` and `end`.
+            if let Some(here) = &self.here {
+                let frequency = &mut self.ways[here.way].frequency;
+                *frequency = frequency.saturating_add(1);
+                self.steps[self.ways[here.way].step].1 = Step::ChargeElse(0);
+            }
+            self.arrive(innermost, 1);
+        } else if self.frames[innermost].reached {
+            self.arrive(innermost, 1);
+        }
+        if let Some(frame) = self.frames.pop()
+            && frame.reached
+        {
+            self.begin(frame.label, frame.frequency, next, None);
+        }
+    }
+
+    /// The last `end`.
+    fn leave(&mut self, at: usize) {
+        self.arrive(0, 1);
+        self.steps.push((at, Step::Leave));
+        let Some(frame) = self.frames.pop() else {
+            return;
+        };
+        if frame.reached {
+            self.begin(frame.label, frame.frequency, at, None);
+            self.end(EXACT);
+        }
+    }
+
+    /// What has to be done before the operators at these places, in the order of the places.
+    pub(super) fn finish(mut self) -> Vec<(usize, Step)> {
+        let mut order: Vec<usize> = (0..self.ways.len()).collect();
+        order.sort_by_key(|way| Reverse(self.ways[*way].frequency));
+        for way in order {
+            let Way { from, to, cost, .. } = self.ways[way];
+            self.potentials.join(from, to, -cost);
+        }
+        for way in &self.ways {
+            let lead = self.potentials.difference(way.from, way.to);
+            if let Step::Charge(amount) | Step::ChargeElse(amount) = &mut self.steps[way.step].1 {
+                *amount = lead + way.cost;
+            }
+        }
+        self.steps
+            .retain(|(_, step)| !matches!(step, Step::Charge(0) | Step::ChargeElse(0)));
+        self.steps
     }
 }
 
@@ -161,7 +353,7 @@ fn is_barrier(operator: &Operator<'_>) -> bool {
 
 /// Operators that may take long, or that take from the machine what a rollback does not give back
 /// at once.
-fn is_sized(operator: &Operator<'_>) -> bool {
+pub(super) fn is_sized(operator: &Operator<'_>) -> bool {
     matches!(
         operator,
         Operator::MemoryGrow { .. }
@@ -175,7 +367,7 @@ fn is_sized(operator: &Operator<'_>) -> bool {
     )
 }
 
-fn is_call(operator: &Operator<'_>) -> bool {
+pub(super) fn is_call(operator: &Operator<'_>) -> bool {
     matches!(
         operator,
         Operator::Call { .. } | Operator::CallIndirect { .. }
@@ -183,7 +375,7 @@ fn is_call(operator: &Operator<'_>) -> bool {
 }
 
 /// Operators after which another block begins: control may go elsewhere, or come from elsewhere.
-fn ends_block(operator: &Operator<'_>) -> bool {
+pub(super) fn ends_block(operator: &Operator<'_>) -> bool {
     is_barrier(operator)
         || matches!(
             operator,

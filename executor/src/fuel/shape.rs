@@ -1,9 +1,16 @@
 //! What of a module decides how its functions are instrumented: types, imports, the meter's index.
+//!
+//! It also knows where what is added stands. Every function takes the counter behind its parameters and
+//! returns it behind its results, so each type has a *counting* twin behind the guest's own types; behind
+//! the guest's functions stand a shim for each import, and a function of the original type for the start
+//! function and for each one that is exported. Invariant: no index of the guest's own changes.
 
-use wasmparser::{CompositeInnerType, FuncType, Parser, Payload, TypeRef};
+use wasm_encoder::BlockType;
+use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use super::{
     InstrumentError,
+    instrument::local_type,
     layout::{METER_EXPORT, START_EXPORT},
 };
 
@@ -14,11 +21,28 @@ pub(super) struct Import {
     pub(super) ty: u32,
 }
 
+/// Most parameters, and most results, a function can have beside the counter: one less than the engine
+/// allows.
+const VALUES_MAX: usize = 999;
+
+/// A function that hosts call instead of another.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    /// The other.
+    pub(super) function: u32,
+    /// Its type.
+    pub(super) ty: u32,
+    /// Whether it is called to start an instance.
+    pub(super) starts: bool,
+}
+
 /// The module at a glance.
 #[derive(Default)]
 pub(super) struct Shape {
-    /// Each type; `None` for one that is not of functions.
-    types: Vec<Option<FuncType>>,
+    /// Each type, all of functions.
+    types: Vec<FuncType>,
+    /// Types with several results, in order: blocks with these results need a type of their own.
+    several: Vec<u32>,
     /// Imported functions, whose indices come first.
     pub(super) imports: Vec<Import>,
     /// Type of each function with a body.
@@ -27,6 +51,8 @@ pub(super) struct Shape {
     memories: u32,
     /// The start function.
     pub(super) start: Option<u32>,
+    /// Functions that are exported, once each, in order.
+    exported: Vec<u32>,
 }
 
 impl Shape {
@@ -36,11 +62,15 @@ impl Shape {
             match payload? {
                 Payload::TypeSection(types) => {
                     for group in types {
-                        for ty in group?.into_types() {
-                            shape.types.push(match ty.composite_type.inner {
-                                CompositeInnerType::Func(ty) => Some(ty),
-                                _ => None,
-                            });
+                        let group = group?;
+                        for (offset, ty) in group.into_types_and_offsets() {
+                            let CompositeInnerType::Func(ty) = ty.composite_type.inner else {
+                                return Err(InstrumentError::Feature {
+                                    proposal: "gc",
+                                    offset,
+                                });
+                            };
+                            shape.add_type(ty, offset)?;
                         }
                     }
                 }
@@ -53,6 +83,15 @@ impl Shape {
                                 ty,
                             }),
                             TypeRef::Memory(_) => shape.memories += 1,
+                            // What is called through it may not count, or elsewhere.
+                            TypeRef::Table(_) => {
+                                return Err(foreign_functions(import.name));
+                            }
+                            TypeRef::Global(global)
+                                if matches!(global.content_type, ValType::Ref(_)) =>
+                            {
+                                return Err(foreign_functions(import.name));
+                            }
                             _ => {}
                         }
                     }
@@ -71,6 +110,9 @@ impl Shape {
                                 return Err(InstrumentError::ReservedName { name });
                             }
                         }
+                        if export.kind == ExternalKind::Func {
+                            shape.exported.push(export.index);
+                        }
                     }
                 }
                 Payload::StartSection { func, .. } => shape.start = Some(func),
@@ -81,12 +123,56 @@ impl Shape {
             let memories = shape.memories;
             return Err(InstrumentError::Memories { memories });
         }
+        shape.exported.sort_unstable();
+        shape.exported.dedup();
         Ok(shape)
+    }
+
+    fn add_type(&mut self, ty: FuncType, offset: usize) -> Result<(), InstrumentError> {
+        if ty.params().len().max(ty.results().len()) > VALUES_MAX {
+            return Err(InstrumentError::Signature { offset });
+        }
+        if ty.results().len() > 1 {
+            self.several.push(self.types_own());
+        }
+        self.types.push(ty);
+        Ok(())
+    }
+
+    /// Number of the guest's types.
+    fn types_own(&self) -> u32 {
+        // A valid module has at most a million types.
+        u32::try_from(self.types.len()).unwrap_or(u32::MAX)
     }
 
     /// A type of functions, by its index.
     pub(super) fn signature(&self, ty: u32) -> Option<&FuncType> {
-        self.types.get(ty as usize)?.as_ref()
+        self.types.get(ty as usize)
+    }
+
+    /// Index of the type of a function that counts, whose own type is `ty`.
+    pub(super) fn counting(&self, ty: u32) -> u32 {
+        self.types_own() + ty
+    }
+
+    /// Index of the type of a block without parameters and with the several results of `ty`.
+    pub(super) fn block(&self, ty: u32) -> Option<u32> {
+        let number = self.several.binary_search(&ty).ok()?;
+        Some(2 * self.types_own() + u32::try_from(number).ok()?)
+    }
+
+    /// The types behind the guest's own.
+    pub(super) fn added_types(&self) -> impl Iterator<Item = (Vec<ValType>, Vec<ValType>)> + '_ {
+        let with_counter = |values: &[ValType]| {
+            let counter = [ValType::I64];
+            values.iter().chain(&counter).copied().collect()
+        };
+        let counting = self.types.iter();
+        let counting =
+            counting.map(move |ty| (with_counter(ty.params()), with_counter(ty.results())));
+        let blocks = self.several.iter();
+        let blocks = blocks.map(|ty| (Vec::new(), self.types[*ty as usize].results().to_vec()));
+        counting.chain(blocks)
     }
 
     /// Number of imported functions.
@@ -101,7 +187,7 @@ impl Shape {
     }
 
     /// Index of the type of a function.
-    fn type_of(&self, function: u32) -> Option<u32> {
+    pub(super) fn type_of(&self, function: u32) -> Option<u32> {
         match function.checked_sub(self.imported()) {
             Some(body) => self.functions.get(body as usize).copied(),
             None => self.imports.get(function as usize).map(|import| import.ty),
@@ -124,15 +210,53 @@ impl Shape {
         signature.map_or(0, |ty| u32::try_from(ty.params().len()).unwrap_or(u32::MAX))
     }
 
-    /// Index and type of the function that is exported instead of the start function, which is behind
-    /// the shims.
-    pub(super) fn start_wrapper(&self) -> Option<(u32, u32)> {
-        let start = self.start?;
-        Some((self.bodies() + 2 * self.imported(), self.type_of(start)?))
+    /// The results of a function, as the type of a block.
+    pub(super) fn results(&self, function: u32) -> BlockType {
+        let ty = self.type_of(function);
+        let results = ty.and_then(|ty| self.signature(ty)).map(FuncType::results);
+        match (results, ty.and_then(|ty| self.block(ty))) {
+            (Some([result]), _) => BlockType::Result(local_type(*result)),
+            (_, Some(block)) => BlockType::FunctionType(block),
+            _ => BlockType::Empty,
+        }
+    }
+
+    /// The functions that hosts call instead of others, behind the shims, in order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        let start = self.start.iter().map(|function| (*function, true));
+        let exported = self.exported.iter().map(|function| (*function, false));
+        start.chain(exported).filter_map(|(function, starts)| {
+            Some(Entry {
+                function,
+                ty: self.type_of(function)?,
+                starts,
+            })
+        })
+    }
+
+    fn first_entry(&self) -> u32 {
+        self.bodies() + 2 * self.imported()
+    }
+
+    /// Index of the function that is exported instead of the start function.
+    pub(super) fn start_entry(&self) -> Option<u32> {
+        self.start.map(|_| self.first_entry())
+    }
+
+    /// Index of the function that is exported instead of `function`.
+    pub(super) fn entry(&self, function: u32) -> Option<u32> {
+        let number = self.exported.binary_search(&function).ok()?;
+        let number = u32::try_from(number).ok()?;
+        Some(self.first_entry() + u32::from(self.start.is_some()) + number)
     }
 
     /// Index of the meter among the memories.
     pub(super) fn meter(&self) -> u32 {
         self.memories
     }
+}
+
+fn foreign_functions(name: &str) -> InstrumentError {
+    let name = name.to_owned();
+    InstrumentError::ForeignFunctions { name }
 }

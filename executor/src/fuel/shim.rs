@@ -1,6 +1,7 @@
 //! Shims: every imported function is called through a function of the guest's own that charges for it
 //! and compares with the limit before and after, so that a host function starts only within the
-//! limit, and what it charges by itself is noticed when it returns.
+//! limit, and what it charges by itself is noticed when it returns. And entries: what a host calls goes
+//! through a function that takes the counter from the meter and leaves it there.
 //!
 //! A pointer and its length come as one argument of 64 bits, the length in the upper half. The
 //! function that tells a guest what is left of its limit is answered by its shim alone.
@@ -8,12 +9,12 @@
 use wasm_encoder::{BlockType, Function, Instruction, ValType};
 
 use super::{
-    Schedule,
+    Check, Schedule,
     code::Writing,
     host_prices::{FUEL_LEFT, HostPrice, NUMBER_RESULTS, NUMBERS},
     layout::{COUNTER_OFFSET, DEPTH_OFFSET, HOST_OFFSET, STATE_OFFSET, TOLD_OFFSET},
     schedule::UnitPrice,
-    shape::Shape,
+    shape::{Entry, Shape},
 };
 
 /// Where a length stands in an argument, in binary digits.
@@ -26,9 +27,9 @@ pub(super) fn write(shape: &Shape, number: usize, schedule: &Schedule) -> Vec<u8
         Some(ty) => (ty.params(), ty.results()),
         None => (&[][..], &[][..]),
     };
-    // Counter, price, result: behind the parameters, of which there are at most 1,000.
+    // The counter, price, result: behind the parameters, of which there are less than 1,000.
     let counter = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
-    let mut function = Function::new([(3, ValType::I64)]);
+    let mut function = Function::new([(2, ValType::I64)]);
     let mut shim = Shim {
         out: Writing {
             function: &mut function,
@@ -61,23 +62,39 @@ pub(super) fn write(shape: &Shape, number: usize, schedule: &Schedule) -> Vec<u8
         let length = only_result.filter(|()| !NUMBER_RESULTS.contains(&name));
         shim.after(&price, length.is_some());
     }
+    shim.out.add(&Instruction::LocalGet(counter));
     shim.out.add(&Instruction::End);
     function.into_raw_body()
 }
 
-/// The function exported instead of the start function: it calls it, and begins at the top again.
-pub(super) fn write_start(shape: &Shape, start: u32) -> Vec<u8> {
-    let mut function = Function::new([]);
+/// The body of what a host calls instead of another function. After one that starts an instance the next call
+/// begins at the top again; before others the host sees to that.
+pub(super) fn write_entry(shape: &Shape, entry: Entry, check: Check) -> Vec<u8> {
+    // A valid type has less than 1,000 parameters.
+    let parameters = shape.signature(entry.ty).map_or(0, |ty| ty.params().len());
+    let counter = u32::try_from(parameters).unwrap_or(u32::MAX);
+    let mut body = Function::new([(1, ValType::I64)]);
     let mut out = Writing {
-        function: &mut function,
+        function: &mut body,
         meter: shape.meter(),
     };
-    out.add(&Instruction::Call(shape.callee(start)));
-    out.address();
-    out.add(&Instruction::I32Const(0));
-    out.store_small(DEPTH_OFFSET);
+    for parameter in 0..counter {
+        out.add(&Instruction::LocalGet(parameter));
+    }
+    out.load(COUNTER_OFFSET);
+    out.add(&Instruction::Call(shape.callee(entry.function)));
+    out.add(&Instruction::LocalSet(counter));
+    out.publish(counter);
+    if check == Check::Synchronous {
+        out.check(counter);
+    }
+    if entry.starts {
+        out.address();
+        out.add(&Instruction::I32Const(0));
+        out.store_small(DEPTH_OFFSET);
+    }
     out.add(&Instruction::End);
-    function.into_raw_body()
+    body.into_raw_body()
 }
 
 struct Shim<'f> {
@@ -97,8 +114,6 @@ impl Shim<'_> {
                 self.out.add(&Instruction::I64Add);
             }
         }
-        self.out.load(COUNTER_OFFSET);
-        self.out.add(&Instruction::LocalSet(self.counter));
         self.charge();
     }
 

@@ -19,7 +19,7 @@ use sp_version::RuntimeVersion;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
 use crate::{
-    fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument},
+    fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument_on},
     instance::{CallError, InstanceCounts, Pool},
     memory::{Image, MemoryStrategy},
 };
@@ -78,7 +78,9 @@ impl Form {
         globals: &[String],
     ) -> Result<(Self, Vec<String>), RuntimeError> {
         let instrumented = match &engine.instrumentation {
-            Some(instrumentation) => Some(instrument(wasm, instrumentation)?.wasm),
+            Some(instrumentation) => {
+                Some(instrument_on(wasm, instrumentation, engine.is_parallel)?.wasm)
+            }
             None => None,
         };
         let wasm = instrumented.as_deref().unwrap_or(wasm);

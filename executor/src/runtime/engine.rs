@@ -87,6 +87,8 @@ pub struct Engine {
     pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) meter: Meter,
     pub(crate) instrumentation: Option<Arc<Instrumentation>>,
+    /// Whether functions are instrumented at once.
+    pub(crate) is_parallel: bool,
     /// Looks at the guests that count.
     pub(crate) arbiter: Option<Arc<Arbiter>>,
 }
@@ -115,6 +117,7 @@ impl Engine {
             verify_reset_every: config.verify_reset_every,
             meter: config.meter,
             instrumentation: config.instrumentation.clone().map(Arc::new),
+            is_parallel: config.parallel_compilation,
             arbiter,
         })
     }
@@ -150,6 +153,10 @@ fn wasmtime_config(settings: &EngineConfig) -> Config {
         .cranelift_nan_canonicalization(settings.canonicalize_nans)
         .max_wasm_stack(settings.wasm_stack_bytes_max)
         .parallel_compilation(settings.parallel_compilation);
+    if settings.meter.is_guest() {
+        // Functions return the counter beside their results.
+        config.wasm_multi_value(true);
+    }
     config
 }
 

@@ -49,8 +49,8 @@ fn compiled(wasm: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What is instrumented, and how many loops there are. The last function of each module is empty: all
-/// it does when instrumented is to charge and publish. All of the others can be reached.
+/// What is instrumented, and how many loops there are. The last function of each module only
+/// traps: when instrumented, it charges and publishes before. All of the others can be reached.
 struct Case {
     text: String,
     loops: usize,
@@ -61,7 +61,7 @@ fn case(loops: usize, definitions: &str) -> Case {
     let text = format!(
         r#"(module (memory (export "memory") 1) {definitions}
             (func $leaf (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
-            (func $probe))"#
+            (func $probe (unreachable)))"#
     );
     Case { text, loops }
 }
@@ -158,7 +158,7 @@ fn cases() -> Vec<Case> {
     cases.push(case(1, &stores));
     let imported = r#"(module (import "env" "memory" (memory 1))"#;
     cases.push(Case {
-        text: format!("{imported} {stores} (func $probe))"),
+        text: format!("{imported} {stores} (func $probe (unreachable)))"),
         loops: 1,
     });
     cases
@@ -191,7 +191,7 @@ struct Compiled {
     meter: u64,
 }
 
-/// Compiles what instrumentation makes of a module whose last function is empty.
+/// Compiles what instrumentation makes of a module whose last function only traps.
 fn instrumented(text: &str, instrumentation: &Instrumentation) -> Compiled {
     let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let made = instrument(&wasm, instrumentation).expect("instruments");
@@ -243,7 +243,7 @@ fn there_is_a_store_in_every_cycle_of_random_functions() {
     for number in 0..RANDOM_MODULES {
         let text = looping_module(number);
         let (rest, _) = text.rsplit_once(')').expect("a module");
-        let text = format!("{rest} (func $probe))");
+        let text = format!("{rest} (func $probe (unreachable)))");
         let made = instrumented(&text, &Instrumentation::new(Check::None));
         for (code, _) in made.functions {
             let function = Function::read(&code);

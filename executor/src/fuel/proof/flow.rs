@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use wasmparser::{FunctionBody, Operator};
+use wasmparser::{FunctionBody, Operator, ValType};
 
 use super::{
     ProofFault,
@@ -16,11 +16,9 @@ type Fault = (usize, ProofFault);
 /// What is known at a point that can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
-    /// Charged beyond what has been used.
+    /// Charged beyond what has been used; below zero if less was charged.
     charged: i64,
-    /// Whether the local holds the count.
-    read: bool,
-    /// Whether the meter holds it.
+    /// Whether the meter holds the count.
     published: bool,
 }
 
@@ -77,10 +75,7 @@ pub(super) fn prove(
     shape: &Shape,
     instrumentation: &Instrumentation,
 ) -> Result<u64, Fault> {
-    let places = Places {
-        meter: shape.meter(),
-        counter: counter(before, after, index, shape)?,
-    };
+    let places = places(before, after, index, shape)?;
     let (original, code) = (Code::read(before)?, Code::read(after)?);
     let mut walk = Walk {
         instrumentation,
@@ -91,37 +86,63 @@ pub(super) fn prove(
         }],
         state: Some(State {
             charged: -i64::from(instrumentation.schedule.function()),
-            read: false,
             published: true,
         }),
         size: None,
+        exact: true,
         needs_safepoint: false,
         compared: true,
         entered: false,
         descended: false,
         calls: false,
     };
-    let (mut next, mut at) = (0, 0);
+    let last = original.operators.len().saturating_sub(1);
+    let (mut next, mut at, mut wrapped) = (0, 0, false);
     while at < code.operators.len() {
         let fail = |fault| (code.bounds[at], fault);
-        if let Some((actions, length)) = added(&code.operators[at..], places) {
+        let rest = &code.operators[at..];
+        if let Some((actions, length)) = added(rest, places) {
             for action in actions {
                 walk.act(action).map_err(fail)?;
             }
             at += length;
             continue;
         }
-        let Some(operator) = original.operators.get(next) else {
-            return Err(fail(ProofFault::Foreign));
-        };
-        if !is_same((&original, next), (&code, at), shape) {
-            return Err(fail(ProofFault::Foreign));
+        if !wrapped {
+            // The block around all.
+            let Operator::Block { .. } = rest[0] else {
+                return Err(fail(ProofFault::Foreign));
+            };
+            (wrapped, at) = (true, at + 1);
+            continue;
         }
+        let Some(operator) = original.operators.get(next) else {
+            break;
+        };
+        if matches!((operator, &rest[0]), (Operator::End, Operator::Else)) && next < last {
+            walk.add_else().map_err(fail)?;
+            at += 1;
+            continue;
+        }
+        let depth = walk.frames.len().saturating_sub(1);
+        let Some(length) = same(operator, rest, places, depth, shape) else {
+            let is_same = original.bytes_of(next) == code.bytes_of(at);
+            if !is_same || is_rewritten(operator, places) {
+                return Err(fail(ProofFault::Foreign));
+            }
+            walk.operator(operator).map_err(fail)?;
+            (next, at) = (next + 1, at + 1);
+            continue;
+        };
         walk.operator(operator).map_err(fail)?;
-        (next, at) = (next + 1, at + 1);
+        (next, at) = (next + 1, at + length);
     }
+    // Behind the block around all, the count is one more result.
     let end = (after.range().end, ProofFault::Foreign);
-    if next != original.operators.len() {
+    let [Operator::LocalGet { local_index }, Operator::End] = &code.operators[at..] else {
+        return Err(end);
+    };
+    if next != original.operators.len() || *local_index != places.counter {
         return Err(end);
     }
     walk.finish()
@@ -129,15 +150,15 @@ pub(super) fn prove(
     Ok(next as u64)
 }
 
-/// The first added local, if those before are the original's.
-fn counter(
+/// Where the added locals are, if the others are the original's.
+fn places(
     before: &FunctionBody<'_>,
     after: &FunctionBody<'_>,
     index: usize,
     shape: &Shape,
-) -> Result<u32, Fault> {
+) -> Result<Places, Fault> {
     let fault = || (after.range().start, ProofFault::Locals);
-    let read = |body: &FunctionBody<'_>| -> Option<Vec<(u32, wasmparser::ValType)>> {
+    let read = |body: &FunctionBody<'_>| -> Option<Vec<(u32, ValType)>> {
         body.get_locals_reader()
             .ok()?
             .into_iter()
@@ -148,35 +169,101 @@ fn counter(
         read(before).ok_or_else(fault)?,
         read(after).ok_or_else(fault)?,
     );
-    if !all.starts_with(&own) {
+    let added = all.strip_prefix(own.as_slice()).ok_or_else(fault)?;
+    if added != [(1, ValType::I64), (2, ValType::I32)] {
         return Err(fault());
     }
     let index = u32::try_from(index).map_err(|_too_many| fault())?;
     let count: u32 = own.iter().map(|(count, _)| count).sum();
-    Ok(shape.parameters(index) + count)
+    let counter = shape.parameters(index);
+    Ok(Places {
+        meter: shape.meter(),
+        counter,
+        price: counter + 1 + count,
+    })
 }
 
-/// Whether an operator is the original's, but for imported functions, which are reached by their shims.
-fn is_same(original: (&Code<'_>, usize), code: (&Code<'_>, usize), shape: &Shape) -> bool {
-    match (&original.0.operators[original.1], &code.0.operators[code.1]) {
-        (
-            Operator::Call {
-                function_index: one,
-            },
-            Operator::Call {
-                function_index: other,
-            },
-        )
-        | (
-            Operator::RefFunc {
-                function_index: one,
-            },
-            Operator::RefFunc {
-                function_index: other,
-            },
-        ) => shape.callee(*one) == *other,
-        _ => original.0.bytes_of(original.1) == code.0.bytes_of(code.1),
+/// Whether an operator is written otherwise than it was.
+fn is_rewritten(operator: &Operator<'_>, places: Places) -> bool {
+    match operator {
+        Operator::LocalGet { local_index }
+        | Operator::LocalSet { local_index }
+        | Operator::LocalTee { local_index } => *local_index >= places.counter,
+        Operator::Call { .. }
+        | Operator::CallIndirect { .. }
+        | Operator::RefFunc { .. }
+        | Operator::Return => true,
+        _ => false,
     }
+}
+
+/// Whether an operator that is written otherwise is, here, where it is `depth` blocks deep: of how many
+/// operators that consists.
+fn same(
+    operator: &Operator<'_>,
+    code: &[Operator<'_>],
+    places: Places,
+    depth: usize,
+    shape: &Shape,
+) -> Option<usize> {
+    use Operator as O;
+    let Places { counter, price, .. } = places;
+    let count = |local: &u32| *local == counter;
+    let table = |local: &u32| *local == price + 1;
+    let length = match (operator, code) {
+        (O::LocalGet { local_index: own }, [O::LocalGet { local_index }, ..])
+        | (O::LocalSet { local_index: own }, [O::LocalSet { local_index }, ..])
+        | (O::LocalTee { local_index: own }, [O::LocalTee { local_index }, ..])
+            if *own >= counter && own + 1 == *local_index =>
+        {
+            1
+        }
+        (
+            O::RefFunc {
+                function_index: own,
+            },
+            [O::RefFunc { function_index }, ..],
+        ) if shape.callee(*own) == *function_index => 1,
+        (O::Return, [O::Br { relative_depth }, ..]) if *relative_depth as usize == depth => 1,
+        (
+            O::Call {
+                function_index: own,
+            },
+            [
+                O::LocalGet { local_index: given },
+                O::Call { function_index },
+                O::LocalSet { local_index: taken },
+                ..,
+            ],
+        ) if shape.callee(*own) == *function_index && count(given) && count(taken) => 3,
+        (
+            O::CallIndirect {
+                type_index: own,
+                table_index: through,
+            },
+            [
+                O::LocalSet { local_index: kept },
+                O::LocalGet { local_index: given },
+                O::LocalGet { local_index: back },
+                O::CallIndirect {
+                    type_index,
+                    table_index,
+                },
+                O::LocalSet { local_index: taken },
+                ..,
+            ],
+        ) if shape.counting(*own) == *type_index
+            && through == table_index
+            && table(kept)
+            && table(back)
+            && count(given)
+            && count(taken) =>
+        {
+            5
+        }
+        _ => return None,
+    };
+    Some(length)
 }
 
 struct Walk<'a> {
@@ -186,6 +273,9 @@ struct Walk<'a> {
     state: Option<State>,
     /// A size that was charged for the operator that follows.
     size: Option<UnitPrice>,
+    /// Whether what was published last was what had been used by then; if not, a barrier must follow that
+    /// was charged already.
+    exact: bool,
     /// Whether a loop has begun, and passed no safepoint yet.
     needs_safepoint: bool,
     /// Whether it was compared since it was published.
@@ -205,7 +295,7 @@ impl Walk<'_> {
         match action {
             Action::Enter(max) => {
                 let wanted = self.instrumentation.depth_bytes_max;
-                let first = self.state.is_some_and(|state| !state.read);
+                let first = self.state.is_some_and(|state| state.published);
                 if wanted != Some(max) || self.entered || !first {
                     return Err(ProofFault::Depth);
                 }
@@ -223,24 +313,19 @@ impl Walk<'_> {
             return Ok(());
         };
         match action {
-            Action::Read => {
-                if state.read || !state.published {
-                    return Err(ProofFault::ReadAgain);
-                }
-                state.read = true;
-            }
-            _ if !state.read => return Err(ProofFault::NotRead),
             Action::Add(amount) => {
-                state.charged = state.charged.saturating_add_unsigned(amount);
-                state.published = false;
+                self.exact()?;
+                self.charge(amount);
             }
             Action::AddSize(price) => {
+                self.exact()?;
                 if self.size.replace(price).is_some() {
                     return Err(ProofFault::Size);
                 }
-                state.published = false;
+                self.charge(0);
             }
             Action::Publish => {
+                self.exact = state.charged == 0;
                 state.published = true;
                 self.needs_safepoint = false;
                 self.compared = false;
@@ -249,6 +334,21 @@ impl Walk<'_> {
             Action::Enter(_) | Action::Descend => {}
         }
         Ok(())
+    }
+
+    fn charge(&mut self, amount: i64) {
+        self.credit(amount);
+        if let Some(state) = &mut self.state {
+            state.published = false;
+        }
+    }
+
+    /// What was published last was what had been used.
+    fn exact(&self) -> Result<(), ProofFault> {
+        match self.state {
+            Some(State { charged, .. }) if !self.exact => Err(ProofFault::Unequal { charged }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the count was published, and must be compared before anything else.
@@ -277,13 +377,6 @@ impl Walk<'_> {
         }
         self.descended = false;
         let cost = i64::from(schedule.operator(operator));
-        if let Some(state) = &mut self.state {
-            state.charged -= cost;
-            // A price of nothing may stand anywhere.
-            if state.charged < 0 && cost > 0 {
-                return Err(ProofFault::Late(state.charged.unsigned_abs()));
-            }
-        }
         let sized = matches!(
             operator,
             Operator::MemoryGrow { .. }
@@ -295,32 +388,42 @@ impl Walk<'_> {
                 | Operator::TableFill { .. }
                 | Operator::TableInit { .. }
         );
-        if is_call || sized || matches!(operator, Operator::Unreachable) {
+        let is_barrier = is_call || sized || matches!(operator, Operator::Unreachable);
+        if !is_barrier {
+            self.exact()?;
+        }
+        self.credit(-cost);
+        if is_barrier {
             self.settled()?;
+            self.exact = true;
             if sized && self.state.is_some() && !self.compared {
                 return Err(ProofFault::Unchecked);
             }
         }
         if is_call && let Some(state) = &mut self.state {
-            state.read = false;
+            // What the callee returns may be more than it published.
+            state.published = false;
         }
         self.follow(operator)
     }
 
-    /// Everything that was used has been charged, nothing else, and it is published.
+    /// Everything that was used has been charged, and nothing else.
+    fn charged_exactly(&self) -> Result<(), ProofFault> {
+        match self.state {
+            Some(State { charged, .. }) if charged != 0 => Err(ProofFault::Unequal { charged }),
+            _ => Ok(()),
+        }
+    }
+
+    /// And it is published.
     fn settled(&self) -> Result<(), ProofFault> {
-        let Some(state) = self.state else {
-            return Ok(());
-        };
-        if state.charged != 0 {
-            return Err(ProofFault::Unequal {
-                charged: state.charged,
-            });
+        self.charged_exactly()?;
+        match self.state {
+            Some(State {
+                published: false, ..
+            }) => Err(ProofFault::Unpublished),
+            _ => Ok(()),
         }
-        if !state.published {
-            return Err(ProofFault::Unpublished);
-        }
-        Ok(())
     }
 
     fn follow(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
@@ -360,8 +463,13 @@ impl Walk<'_> {
                 self.state = None;
             }
             Operator::Return => {
-                self.safepoint()?;
-                self.settled()?;
+                self.branch(
+                    self.frames
+                        .len()
+                        .saturating_sub(1)
+                        .try_into()
+                        .unwrap_or(u32::MAX),
+                )?;
                 self.state = None;
             }
             Operator::Unreachable => self.state = None,
@@ -397,9 +505,6 @@ impl Walk<'_> {
             return Ok(());
         };
         let number = self.frames.len().checked_sub(1 + depth as usize);
-        if number == Some(0) {
-            return self.settled();
-        }
         let Some(frame) = number.and_then(|number| self.frames.get_mut(number)) else {
             return Err(ProofFault::Foreign);
         };
@@ -413,21 +518,12 @@ impl Walk<'_> {
                 other: state.charged,
             });
         }
-        if target.read != state.read {
-            return Err(ProofFault::NotRead);
-        }
         target.published &= state.published;
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), ProofFault> {
         self.safepoint()?;
-        if self.frames.len() == 1 {
-            self.settled()?;
-            self.frames.pop();
-            self.state = None;
-            return Ok(());
-        }
         let is_loop = self.frames.last().is_some_and(|frame| frame.is_loop);
         if !is_loop {
             self.leave(0)?;
@@ -445,7 +541,35 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// The way on which the condition of an `if` without `else` does not hold.
+    fn add_else(&mut self) -> Result<(), ProofFault> {
+        if self.must_compare() {
+            return Err(ProofFault::Unchecked);
+        }
+        let innermost = self.frames.last();
+        if innermost.is_none_or(|frame| frame.is_loop || frame.past.is_none()) {
+            return Err(ProofFault::Foreign);
+        }
+        self.exact()?;
+        // The `end` that follows is the arm's before, and not of this way.
+        let cost = self.instrumentation.schedule.operator(&Operator::End);
+        self.credit(-i64::from(cost));
+        self.follow(&Operator::Else)?;
+        self.credit(cost.into());
+        Ok(())
+    }
+
+    fn credit(&mut self, amount: i64) {
+        if let Some(state) = &mut self.state {
+            state.charged = state.charged.saturating_add(amount);
+        }
+    }
+
     fn finish(&self) -> Result<(), ProofFault> {
+        if self.must_compare() {
+            return Err(ProofFault::Unchecked);
+        }
+        self.charged_exactly()?;
         let limited = self.instrumentation.depth_bytes_max.is_some();
         if limited && self.calls && !self.entered {
             return Err(ProofFault::Depth);

@@ -2,10 +2,9 @@
 //! again beside its original, without asking what placed anything where.
 //!
 //! What is proved of every function: without what was added it is the original; on every path the charges
-//! add up to the price of the operators on it, no operator runs before it is charged, and the count is
-//! complete and published before every call, every sized operator, every trap by `unreachable` and every
-//! way out; every cycle passes a store of a changed count; nothing but added code touches the meter, and
-//! that only as said here. Shims are compared with what `shim` writes. Cost: one pass over both modules.
+//! add up to the price of the operators on it; wherever the count is published or returned it is what was
+//! used; it is published before every call, every sized operator and every trap by `unreachable`; every cycle passes a store of a changed count; nothing but added code touches the meter, and
+//! that only as said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
 //!
 //! `reading` takes the added code for what it does; `flow` follows the control flow.
 
@@ -49,15 +48,6 @@ pub enum ProofFault {
     /// Locals of the original are missing or have other types.
     #[error("its locals are not the original's, and some behind them")]
     Locals,
-    /// The count is used before it was read.
-    #[error("the count is used before it was read")]
-    NotRead,
-    /// The count is read again where what was added would be lost.
-    #[error("the count is read where something has not been published")]
-    ReadAgain,
-    /// More was used than had been charged.
-    #[error("an operator runs {0} before it is charged")]
-    Late(u64),
     /// What was charged is not what was used.
     #[error("{charged} more was charged than used, where it must be the same")]
     Unequal {
@@ -87,8 +77,8 @@ pub enum ProofFault {
     /// The depth is not counted as it should be.
     #[error("the depth is not counted as it should be")]
     Depth,
-    /// The function around an import, or the start function, is another.
-    #[error("not the function that belongs around an import")]
+    /// The function around an import, or what a host calls instead of a function, is another.
+    #[error("not the function that belongs around an import or an entry point")]
     Shim,
 }
 
@@ -123,7 +113,7 @@ pub fn prove(
     let before = bodies(original).map_err(|error| unreadable(&error))?;
     let after = bodies(instrumented).map_err(|error| unreadable(&error))?;
     let shims = shape.imports.len();
-    let expected = before.len() + shims + usize::from(shape.start.is_some());
+    let expected = before.len() + shims + shape.entries().count();
     if after.len() != expected {
         return Err(whole(ProofFault::Functions {
             found: after.len(),
@@ -147,9 +137,10 @@ pub fn prove(
     }
     let imports =
         (0..proof.shims).map(|number| shim::write(&shape, number, &instrumentation.schedule));
-    let start = shape.start.map(|start| shim::write_start(&shape, start));
+    let entries = shape.entries();
+    let entries = entries.map(|entry| shim::write_entry(&shape, entry, instrumentation.check));
     let shims = (before.len()..).zip(shims);
-    for ((function, after), expected) in shims.zip(imports.chain(start)) {
+    for ((function, after), expected) in shims.zip(imports.chain(entries)) {
         if after.as_bytes() != expected {
             return Err(ProofError {
                 function,

@@ -14,10 +14,8 @@ use crate::fuel::{
 /// What a piece of added code does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Reads the count from the meter.
-    Read,
-    /// Adds to the count.
-    Add(u64),
+    /// Adds to the count, or takes from it.
+    Add(i64),
     /// Adds the price of the size on top of the original's stack.
     AddSize(UnitPrice),
     /// Publishes the count.
@@ -35,8 +33,10 @@ pub(super) enum Action {
 pub(super) struct Places {
     /// The meter's index among the memories.
     pub(super) meter: u32,
-    /// The first added local: the count. Behind it a price, a size, the depth.
+    /// The local behind the parameters: the count.
     pub(super) counter: u32,
+    /// The first local behind all others: a price. Behind it a size, and the depth.
+    pub(super) price: u32,
 }
 
 /// A value of added code.
@@ -45,10 +45,9 @@ enum Value {
     /// The address of every word.
     Zero,
     Number(i64),
-    /// The count: as it was read just now, or in its local; with something to add.
+    /// The count, with something to add.
     Count {
-        read: bool,
-        plus: u64,
+        plus: i64,
         size: Option<UnitPrice>,
     },
     /// The size, and what has been made of it.
@@ -89,7 +88,7 @@ pub(super) fn added(operators: &[Operator<'_>], places: Places) -> Option<(Vec<A
 
 /// The two pieces about depth, which are of one form each.
 fn depth(operators: &[Operator<'_>], places: Places) -> Option<(Vec<Action>, usize)> {
-    let local = places.counter + 3;
+    let local = places.price + 2;
     let word = |memory: &MemArg, offset| memory.memory == places.meter && memory.offset == offset;
     match operators {
         [
@@ -150,8 +149,8 @@ impl Run {
     }
 
     fn step(&mut self, operator: &Operator<'_>) -> Option<()> {
-        let Places { counter, .. } = self.places;
-        let (price, size) = (counter + 1, counter + 2);
+        let Places { counter, price, .. } = self.places;
+        let size = price + 1;
         match (self.comparing, operator) {
             (1, Operator::Unreachable) => {
                 self.comparing = 2;
@@ -172,11 +171,6 @@ impl Run {
                 let word = self.word(memarg)?;
                 self.pop(Value::Zero)?;
                 match word {
-                    COUNTER_OFFSET => Value::Count {
-                        read: true,
-                        plus: 0,
-                        size: None,
-                    },
                     SIZE_OFFSET => Value::Sizes,
                     HEADROOM_OFFSET => Value::Headroom,
                     _ => return None,
@@ -184,7 +178,6 @@ impl Run {
             }
             Operator::I64Store { memarg } => return self.store(memarg),
             Operator::LocalGet { local_index } if *local_index == counter => Value::Count {
-                read: false,
                 plus: 0,
                 size: None,
             },
@@ -210,14 +203,6 @@ impl Run {
             Operator::LocalSet { local_index } if *local_index == counter => {
                 return self.set();
             }
-            Operator::LocalTee { local_index } if *local_index == counter => {
-                self.set()?;
-                Value::Count {
-                    read: false,
-                    plus: 0,
-                    size: None,
-                }
-            }
             Operator::I64ExtendI32U => {
                 self.pop(Value::Size)?;
                 Value::Size
@@ -242,13 +227,10 @@ impl Run {
 
     /// Ends in the count's local.
     fn set(&mut self) -> Option<()> {
-        let Value::Count { read, plus, size } = self.stack.pop()? else {
+        let Value::Count { plus, size } = self.stack.pop()? else {
             return None;
         };
-        if read {
-            self.actions.push(Action::Read);
-        }
-        if plus > 0 {
+        if plus != 0 {
             self.actions.push(Action::Add(plus));
         }
         if let Some(size) = size {
@@ -268,7 +250,6 @@ impl Run {
             (
                 COUNTER_OFFSET,
                 Value::Count {
-                    read: false,
                     plus: 0,
                     size: None,
                 },
@@ -282,28 +263,19 @@ impl Run {
 
 fn computed(operator: &Operator<'_>, left: Value, right: Value) -> Option<Value> {
     Some(match (operator, left, right) {
-        (Operator::I64Add, Value::Count { read, plus, size }, Value::Number(more)) => {
-            let more = u64::try_from(more).ok()?;
-            let plus = plus.checked_add(more)?;
-            Value::Count { read, plus, size }
+        (Operator::I64Add, Value::Count { plus, size }, Value::Number(more)) => Value::Count {
+            plus: plus.checked_add(more)?,
+            size,
+        },
+        (Operator::I64Add, Value::Count { plus, size: None }, Value::Priced(price)) => {
+            Value::Count {
+                plus,
+                size: Some(price),
+            }
         }
         (
             Operator::I64Add,
             Value::Count {
-                read,
-                plus,
-                size: None,
-            },
-            Value::Priced(price),
-        ) => Value::Count {
-            read,
-            plus,
-            size: Some(price),
-        },
-        (
-            Operator::I64Add,
-            Value::Count {
-                read: false,
                 plus: 0,
                 size: None,
             },
