@@ -11,18 +11,23 @@
     reason = "a report for people, and how far it has come"
 )]
 
+mod counting;
 mod report;
+mod runtimes;
 mod variants;
 
 use std::{hint::black_box, time::Instant};
 
-use report::Row;
-use slackwater_benches::Timed;
+use report::{Compiled, Row};
+use runtimes::{Guest, Program};
+use slackwater_benches::{Timed, quantile};
+use slackwater_executor::fuel::{Check, Instrumentation, prove};
 use slackwater_runtime_fixtures::kernels::{KERNELS, KERNELS_WASM, Kernel};
 use variants::{Runner, Variant};
 
-const TURNS: usize = 61;
-const TURNS_QUICK: usize = 15;
+/// Turns of a kernel, of a runtime, and of compiling one.
+const TURNS: [usize; 3] = [61, 31, 5];
+const TURNS_QUICK: [usize; 3] = [15, 7, 1];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,17 +35,24 @@ fn main() {
     let wanted = arguments
         .iter()
         .find(|argument| !argument.starts_with("--"));
-    let turns = if arguments.iter().any(|argument| argument == "--quick") {
-        TURNS_QUICK
-    } else {
-        TURNS
-    };
+    let [of_kernel, of_runtime, of_compiling] =
+        if arguments.iter().any(|argument| argument == "--quick") {
+            TURNS_QUICK
+        } else {
+            TURNS
+        };
+    let is_wanted = |id: &str| wanted.is_none_or(|wanted| id.contains(wanted.as_str()));
     let mut rows = Vec::new();
-    for kernel in KERNELS {
-        if wanted.is_none_or(|wanted| kernel.name.contains(wanted.as_str())) {
-            eprintln!("{}", kernel.name);
-            rows.extend(measure(kernel, turns));
-        }
+    for kernel in KERNELS.iter().filter(|kernel| is_wanted(kernel.name)) {
+        eprintln!("{}", kernel.name);
+        rows.extend(measure(*kernel, of_kernel));
+    }
+    for program in runtimes::all()
+        .iter()
+        .filter(|program| is_wanted(&program.id))
+    {
+        eprintln!("{}", program.id);
+        rows.extend(measure_runtime(program, of_runtime, of_compiling));
     }
     match report::write(&rows) {
         Ok(folder) => eprintln!("written to {}", folder.display()),
@@ -79,8 +91,70 @@ fn measure(kernel: Kernel, turns: usize) -> Vec<Row> {
             }
         }
     }
+    let done = Runner::done(KERNELS_WASM, kernel.name, kernel.work);
     let unmetered = &timed[0];
     let of = runners.iter().zip(&timed);
-    of.map(|(runner, timed)| Row::new(kernel.name, timed, unmetered, fuel, runner.code_bytes))
-        .collect()
+    of.map(|(runner, timed)| Row {
+        done: (runner.variant == Variant::Slacked).then_some(done),
+        ..Row::new(kernel.name, timed, unmetered, fuel)
+    })
+    .collect()
+}
+
+/// Time within the guest alone.
+fn measure_runtime(program: &Program, turns: usize, compilations: usize) -> Vec<Row> {
+    let mut guests = Variant::ALL.map(|variant| Guest::new(variant, &program.code));
+    let first = guests.each_mut().map(|guest| guest.run(program));
+    let counted: Vec<u64> = first
+        .iter()
+        .map(|spent| spent.fuel)
+        .filter(|fuel| *fuel > 0)
+        .collect();
+    assert!(
+        counted.iter().all(|fuel| *fuel == counted[0]),
+        "{}: {counted:?}",
+        program.id
+    );
+    let mut timed = Variant::ALL.map(|variant| Timed::new(variant.name().to_owned()));
+    for _ in 0..turns {
+        for (guest, timed) in guests.iter_mut().zip(&mut timed) {
+            let spent = black_box(guest.run(black_box(program)));
+            timed.turns.push(spent.guest.as_secs_f64() * 1e9);
+        }
+    }
+    let done = Guest::counting(&program.code).run(program).done;
+    let compiled = compiled(program, compilations);
+    let unmetered = &timed[0];
+    let of = guests.iter().zip(&timed);
+    of.map(|(guest, timed)| {
+        let is_ours = guest.variant == Variant::Slacked;
+        Row {
+            is_runtime: true,
+            done: is_ours.then_some(done),
+            compiled: is_ours.then_some(compiled),
+            ..Row::new(&program.id, timed, unmetered, counted[0])
+        }
+    })
+    .collect()
+}
+
+/// What counting adds to machine code, and to the time it takes to make it.
+fn compiled(program: &Program, turns: usize) -> Compiled {
+    let mut ratios = Vec::new();
+    let mut bytes = (0, 0);
+    for _ in 0..turns {
+        let [unmetered, slacked] = [Variant::Unmetered, Variant::Slacked]
+            .map(|variant| Guest::new(variant, &program.code));
+        ratios.push(slacked.compiled.as_secs_f64() / unmetered.compiled.as_secs_f64());
+        bytes = (unmetered.code_bytes, slacked.code_bytes);
+    }
+    let instrumentation = Instrumentation::new(Check::None);
+    let module = Variant::Slacked.module(&program.code);
+    let proof = prove(&program.code, &module, &instrumentation).expect("it counts as it should");
+    Compiled {
+        time_ratio: quantile(&ratios, 0.5),
+        bytes_before: bytes.0,
+        bytes_after: bytes.1,
+        operators: proof.operators,
+    }
 }

@@ -3,10 +3,15 @@
 //! All run the same code in the same engine but for what counts; a module that has no meter gets a memory as
 //! large as one, so that its instances are laid out alike.
 
+use crate::counting::{Done, counting};
 use slackwater_executor::fuel::{
-    COUNTER_OFFSET, Check, DEPTH_BYTES_DEFAULT, Instrumentation, METER_EXPORT, instrument,
+    COUNTER_OFFSET, Check, DEPTH_BYTES_DEFAULT, DEPTH_OFFSET, HOST_OFFSET, Instrumentation,
+    METER_EXPORT, SIZE_OFFSET, instrument,
 };
-use wasm_encoder::{MemorySection, MemoryType, Module as Encoder, RawSection};
+use wasm_encoder::{
+    MemorySection, MemoryType, Module as Encoder, RawSection,
+    reencode::{Reencode, RoundtripReencoder},
+};
 use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine, Instance, Memory, Module, OptLevel, Store, TypedFunc};
 
@@ -44,18 +49,20 @@ impl Variant {
         }
     }
 
-    fn engine(self) -> Engine {
+    pub(crate) fn engine(self) -> Engine {
         let mut config = Config::new();
         config
             .wasm_multi_memory(true)
             .consume_fuel(self == Self::ConsumeFuel)
             .epoch_interruption(self == Self::Epochs)
             .cranelift_opt_level(OptLevel::SpeedAndSize)
+            .max_wasm_stack(1 << 20)
             .cranelift_nan_canonicalization(true);
         Engine::new(&config).expect("an engine")
     }
 
-    fn module(self, wasm: &[u8]) -> Vec<u8> {
+    /// The module as it is run; it has a memory of its own.
+    pub(crate) fn module(self, wasm: &[u8]) -> Vec<u8> {
         let check = match self {
             Self::Slacked | Self::SlackedDepth => Check::None,
             Self::Checked => Check::Synchronous,
@@ -70,6 +77,57 @@ impl Variant {
     }
 }
 
+impl Variant {
+    /// Lets a store run for as long as it likes.
+    pub(crate) fn prepare<T>(self, store: &mut Store<T>) {
+        if self == Self::Epochs {
+            store.set_epoch_deadline(1 << 40);
+        }
+        if self == Self::ConsumeFuel {
+            store.set_fuel(u64::MAX).expect("it counts");
+        }
+    }
+
+    /// Lets a call begin at the top of the stack.
+    pub(crate) fn begin<T: 'static>(self, store: &mut Store<T>, instance: &Instance) {
+        if let Some(meter) = instance.get_memory(&mut *store, METER_EXPORT) {
+            let offset = usize::try_from(DEPTH_OFFSET).expect("small");
+            let wrote = meter.write(store, offset, &[0; 4]);
+            wrote.expect("a meter");
+        }
+    }
+
+    /// What operators have cost so far, where anybody counts.
+    pub(crate) fn counted<T: 'static>(
+        self,
+        store: &mut Store<T>,
+        instance: &Instance,
+    ) -> Option<u64> {
+        if self == Self::ConsumeFuel {
+            return Some(u64::MAX - store.get_fuel().expect("it counts"));
+        }
+        let meter = instance.get_memory(&mut *store, METER_EXPORT)?;
+        let word = |offset: u64| {
+            let mut word = [0; 8];
+            let offset = usize::try_from(offset).expect("small");
+            let read = meter.read(&*store, offset, &mut word);
+            read.expect("a meter");
+            u64::from_le_bytes(word)
+        };
+        let others = word(SIZE_OFFSET) + word(HOST_OFFSET);
+        Some(word(COUNTER_OFFSET) - others)
+    }
+}
+
+/// A memory of a page.
+const PAGE: MemoryType = MemoryType {
+    minimum: 1,
+    maximum: Some(1),
+    memory64: false,
+    shared: false,
+    page_size_log2: None,
+};
+
 /// The module with one more memory of a page.
 fn with_memory(wasm: &[u8]) -> Vec<u8> {
     let mut module = Encoder::new();
@@ -77,19 +135,11 @@ fn with_memory(wasm: &[u8]) -> Vec<u8> {
         match payload.expect("valid") {
             Payload::MemorySection(memories) => {
                 let mut section = MemorySection::new();
-                let own = memories.into_iter().map(|memory| memory.expect("valid"));
-                for (minimum, maximum) in own
-                    .map(|own| (own.initial, own.maximum))
-                    .chain([(1, Some(1))])
-                {
-                    section.memory(MemoryType {
-                        minimum,
-                        maximum,
-                        memory64: false,
-                        shared: false,
-                        page_size_log2: None,
-                    });
-                }
+                let mut roundtrip = RoundtripReencoder;
+                roundtrip
+                    .parse_memory_section(&mut section, memories)
+                    .expect("valid");
+                section.memory(PAGE);
                 module.section(&section);
             }
             payload => {
@@ -107,25 +157,22 @@ fn with_memory(wasm: &[u8]) -> Vec<u8> {
 pub(crate) struct Runner {
     pub(crate) variant: Variant,
     store: Store<()>,
+    instance: Instance,
     memory: Memory,
-    meter: Option<Memory>,
     function: TypedFunc<(u32, u32), u64>,
     at: u32,
-    /// Bytes of machine code.
-    pub(crate) code_bytes: usize,
 }
 
 impl Runner {
     pub(crate) fn new(variant: Variant, wasm: &[u8], kernel: &str) -> Self {
+        Self::with(variant, &variant.module(wasm), kernel)
+    }
+
+    fn with(variant: Variant, module: &[u8], kernel: &str) -> Self {
         let engine = variant.engine();
-        let module = Module::new(&engine, variant.module(wasm)).expect("it compiles");
+        let module = Module::new(&engine, module).expect("it compiles");
         let mut store = Store::new(&engine, ());
-        if variant == Variant::Epochs {
-            store.set_epoch_deadline(1 << 40);
-        }
-        if variant == Variant::ConsumeFuel {
-            store.set_fuel(u64::MAX).expect("it counts");
-        }
+        variant.prepare(&mut store);
         let instance = Instance::new(&mut store, &module, &[]).expect("it is made");
         let memory = instance.get_memory(&mut store, "memory").expect("its own");
         let heap_base = instance.get_global(&mut store, "__heap_base");
@@ -133,12 +180,11 @@ impl Runner {
         Self {
             variant,
             memory,
-            meter: instance.get_memory(&mut store, METER_EXPORT),
+            instance,
             function: instance
                 .get_typed_func(&mut store, kernel)
                 .expect("an entry point"),
             at: heap_base.expect("a number").cast_unsigned(),
-            code_bytes: module.text().len(),
             store,
         }
     }
@@ -146,6 +192,7 @@ impl Runner {
     /// Calls it; what it answers.
     pub(crate) fn call(&mut self, work: u32) -> u64 {
         let at = usize::try_from(self.at).expect("64 bits");
+        self.variant.begin(&mut self.store, &self.instance);
         let wrote = self.memory.write(&mut self.store, at, &work.to_le_bytes());
         wrote.expect("within memory");
         let packed = self.function.call(&mut self.store, (self.at, 4));
@@ -157,21 +204,19 @@ impl Runner {
         u64::from_le_bytes(answer)
     }
 
-    /// What one call counts, where anybody does.
-    pub(crate) fn fuel(&mut self, work: u32) -> Option<u64> {
-        let before = self.counted()?;
-        self.call(work);
-        Some(self.counted()?.wrapping_sub(before))
+    /// What counting one call does.
+    pub(crate) fn done(wasm: &[u8], kernel: &str, work: u32) -> Done {
+        let module = counting(&Variant::Slacked.module(wasm));
+        let mut runner = Self::with(Variant::Slacked, &module, kernel);
+        runner.call(work);
+        Done::of(&mut runner.store, &runner.instance)
     }
 
-    fn counted(&mut self) -> Option<u64> {
-        if self.variant == Variant::ConsumeFuel {
-            return Some(u64::MAX - self.store.get_fuel().expect("it counts"));
-        }
-        let mut word = [0; 8];
-        let offset = usize::try_from(COUNTER_OFFSET).expect("small");
-        let read = self.meter?.read(&self.store, offset, &mut word);
-        read.expect("a meter");
-        Some(u64::from_le_bytes(word))
+    /// What one call counts, where anybody does.
+    pub(crate) fn fuel(&mut self, work: u32) -> Option<u64> {
+        let before = self.variant.counted(&mut self.store, &self.instance)?;
+        self.call(work);
+        let after = self.variant.counted(&mut self.store, &self.instance)?;
+        Some(after.wrapping_sub(before))
     }
 }

@@ -85,12 +85,12 @@ impl Shape {
                             TypeRef::Memory(_) => shape.memories += 1,
                             // What is called through it may not count, or elsewhere.
                             TypeRef::Table(_) => {
-                                return Err(foreign_functions(import.name));
+                                return Err(foreign_functions(&import));
                             }
                             TypeRef::Global(global)
                                 if matches!(global.content_type, ValType::Ref(_)) =>
                             {
-                                return Err(foreign_functions(import.name));
+                                return Err(foreign_functions(&import));
                             }
                             _ => {}
                         }
@@ -256,7 +256,8 @@ impl Shape {
     }
 }
 
-fn foreign_functions(name: &str) -> InstrumentError {
-    let name = name.to_owned();
-    InstrumentError::ForeignFunctions { name }
+fn foreign_functions(import: &wasmparser::Import<'_>) -> InstrumentError {
+    InstrumentError::ForeignFunctions {
+        name: format!("{}.{}", import.module, import.name),
+    }
 }

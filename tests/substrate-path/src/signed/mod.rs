@@ -8,6 +8,7 @@ mod extrinsic;
 mod plan;
 mod runtime;
 pub mod store;
+mod transfers;
 pub mod upgrade;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ pub use exhibits::{FULL_BLOCKS, PENDING_CODE_BLOCK, SET_CODE_BLOCK, SETTLED_BLOC
 use plan::{ENGINE, Planner};
 pub use runtime::SignedChain;
 use runtime::storage_name;
+pub use transfers::{Transfers, transfers};
 
 /// The seed of the chains that tests use.
 pub const SEED: u64 = 0x51ac_4a7e_2026;
