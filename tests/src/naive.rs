@@ -2,7 +2,9 @@
 //!
 //! It shares nothing with the executor's. Before every operator it adds the operator's price to a
 //! global, so that the count is right wherever a run stops. Wherever the rules in `docs/fuel.md` say
-//! that the count is published, it copies the count to a second global. It is slow and large, and may be.
+//! that the count is published, it copies the count to a second global. Which calls publish, and which traps, is
+//! taken from the module that is judged ([`Publishing`]); that those are enough is for the proof to say. It is
+//! slow and large, and may be.
 
 use std::convert::Infallible;
 
@@ -77,10 +79,78 @@ impl Counts {
     }
 }
 
-/// Instruments `wasm`, which must be valid within a profile.
-pub fn count_every_operator(wasm: &[u8], prices: Prices) -> Vec<u8> {
+/// Where a function publishes, beside its loops and its operators with sizes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Publishing {
+    /// Of each call, in order.
+    calls: Vec<bool>,
+    /// Of each `unreachable`.
+    traps: Vec<bool>,
+}
+
+impl Publishing {
+    /// Of each function of a module that was instrumented, without comparing; those that were added are behind.
+    pub fn of(instrumented: &[u8]) -> Vec<Self> {
+        let (mut meter, mut functions) = (0, Vec::new());
+        for payload in Parser::new(0).parse_all(instrumented) {
+            match payload.expect("the module is valid") {
+                Payload::ImportSection(imports) => {
+                    let imports = imports.into_iter().map(|import| import.expect("valid").ty);
+                    meter += imports
+                        .filter(|ty| matches!(ty, TypeRef::Memory(_)))
+                        .count();
+                }
+                Payload::MemorySection(memories) => meter += memories.count() as usize - 1,
+                Payload::CodeSectionEntry(body) => {
+                    let operators: Result<Vec<_>, _> = body
+                        .get_operators_reader()
+                        .expect("valid")
+                        .into_iter()
+                        .collect();
+                    functions.push(Self::of_function(&operators.expect("valid"), meter));
+                }
+                _ => {}
+            }
+        }
+        functions
+    }
+
+    fn of_function(operators: &[Operator<'_>], meter: usize) -> Self {
+        let is_flush = |at: Option<usize>| {
+            let operator = |back: usize| operators.get(at?.checked_sub(back)?);
+            // A loop's is not that of the operator behind it.
+            matches!(operator(0), Some(Operator::I64Store { memarg })
+                if memarg.memory as usize == meter && memarg.offset == 0)
+                && !matches!(operator(3), Some(Operator::Loop { .. }))
+        };
+        // Those that were added compare with the word of the limit.
+        let is_added = |at: usize| {
+            let load = at.checked_sub(5).and_then(|load| operators.get(load));
+            matches!(load, Some(Operator::I64Load { memarg })
+                if memarg.memory as usize == meter)
+        };
+        let mut publishing = Self::default();
+        for (at, operator) in operators.iter().enumerate() {
+            match operator {
+                // Behind the flush, the count is pushed.
+                Operator::Call { .. } => publishing.calls.push(is_flush(at.checked_sub(2))),
+                Operator::CallIndirect { .. } => publishing.calls.push(is_flush(at.checked_sub(4))),
+                Operator::Unreachable if !is_added(at) => {
+                    publishing.traps.push(is_flush(at.checked_sub(1)));
+                }
+                _ => {}
+            }
+        }
+        publishing
+    }
+}
+
+/// Instruments `wasm`, which must be valid within a profile; its functions publish as is said.
+pub fn count_every_operator(wasm: &[u8], prices: Prices, publishing: &[Publishing]) -> Vec<u8> {
     let mut naive = Naive {
         prices,
+        publishing: publishing.iter(),
+        imported: 0,
         globals: 0,
         start: None,
         has_globals: false,
@@ -93,8 +163,12 @@ pub fn count_every_operator(wasm: &[u8], prices: Prices) -> Vec<u8> {
     module.finish()
 }
 
-struct Naive {
+struct Naive<'a> {
     prices: Prices,
+    /// Of the functions that follow.
+    publishing: std::slice::Iter<'a, Publishing>,
+    /// Number of imported functions.
+    imported: u32,
     /// Globals of the guest; the index of the first one that is added.
     globals: u32,
     start: Option<u32>,
@@ -102,7 +176,7 @@ struct Naive {
     has_exports: bool,
 }
 
-impl Naive {
+impl Naive<'_> {
     /// Counts the globals, and takes out the start section.
     fn take_start(&mut self, wasm: &[u8]) -> Vec<u8> {
         let mut module = Module::new();
@@ -113,6 +187,7 @@ impl Naive {
                     for import in imports.clone() {
                         let ty = import.expect("the module is valid").ty;
                         self.globals += u32::from(matches!(ty, TypeRef::Global(_)));
+                        self.imported += u32::from(matches!(ty, TypeRef::Func(_)));
                     }
                 }
                 Payload::GlobalSection(globals) => self.globals += globals.count(),
@@ -166,7 +241,7 @@ impl Naive {
     }
 }
 
-impl Reencode for Naive {
+impl Reencode for Naive<'_> {
     type Error = Infallible;
 
     fn parse_global_section(
@@ -220,10 +295,21 @@ impl Reencode for Naive {
     ) -> Result<(), Error> {
         let mut function = self.new_function_with_parsed_locals(&body)?;
         self.charge(self.prices.invocation, &mut function);
+        let publishing = self.publishing.next().cloned().unwrap_or_default();
+        let (mut calls, mut traps) = (publishing.calls.into_iter(), publishing.traps.into_iter());
         for operator in body.get_operators_reader()? {
             let operator = operator?;
             self.charge((self.prices.operator)(&operator), &mut function);
-            if is_barrier(&operator) {
+            let publishes = match &operator {
+                // The shim of an import does.
+                Operator::Call { function_index } => {
+                    calls.next() == Some(true) || *function_index < self.imported
+                }
+                Operator::CallIndirect { .. } => calls.next() == Some(true),
+                Operator::Unreachable => traps.next() == Some(true),
+                operator => is_sized(operator),
+            };
+            if publishes {
                 self.publish(&mut function);
             }
             let is_loop = matches!(operator, Operator::Loop { .. });
@@ -237,14 +323,11 @@ impl Reencode for Naive {
     }
 }
 
-/// The barriers, as the rules list them.
-fn is_barrier(operator: &Operator<'_>) -> bool {
+/// Operators with a size, as the rules list them.
+fn is_sized(operator: &Operator<'_>) -> bool {
     matches!(
         operator,
-        Operator::Call { .. }
-            | Operator::CallIndirect { .. }
-            | Operator::Unreachable
-            | Operator::MemoryGrow { .. }
+        Operator::MemoryGrow { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryInit { .. }

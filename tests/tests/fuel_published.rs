@@ -415,7 +415,7 @@ fn run_file(text: &str) -> (u64, u64, u64, u64, u64) {
                     continue;
                 }
                 let wasm = paid_at_each_pass(&wasm);
-                let counting = count_every_operator(&wasm, FINITE_WASM);
+                let counting = count_every_operator(&wasm, FINITE_WASM, &[]);
                 naive.instantiate(name.as_deref(), &counting, Some(NAIVE_START));
                 pair.instantiate(name.as_deref(), &wasm);
             }

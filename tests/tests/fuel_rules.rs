@@ -134,8 +134,8 @@ fn an_access_that_is_always_out_of_bounds_is_a_trap() {
     for check in [Check::None, Check::Synchronous] {
         let (trap, counted) = metered(text, check).run(1, FUEL_MAX);
         assert_eq!(trap, Some(Trap::MemoryOutOfBounds));
-        // The caller's invocation and the call; what the callee returned was not published before the load.
-        assert_eq!(counted, 2, "{check:?}");
+        // The callee publishes nothing, so nobody did before the load.
+        assert_eq!(counted, 0, "{check:?}");
     }
 }
 
@@ -197,7 +197,16 @@ fn everything_endless_stops() {
     for text in endless {
         let (trap, counted) = metered(&text, Check::Synchronous).run(0, 100_000);
         assert_eq!(trap, Some(Trap::UnreachableCodeReached), "{text}");
-        assert!((100_001..100_100).contains(&counted), "{text}: {counted}");
+        // A tree of calls publishes when it becomes large; everything else at each turn.
+        let late = if text.contains("$f16") {
+            2 * 16_384
+        } else {
+            100
+        };
+        assert!(
+            (100_001..100_001 + late).contains(&counted),
+            "{text}: {counted}"
+        );
     }
     // Recursion ends at its limit before the stack does.
     let recursion = r#"(module (func $run (export "run") (param i32) (call $run (local.get 0))))"#;

@@ -19,7 +19,7 @@ use slackwater_tests::{
     metered::{
         Outcome, empty, engine, imports_table, instrumented, meter, operators_fuel, set_word, value,
     },
-    naive::{Counts, DEFAULT_PRICES, NAIVE_START, count_every_operator},
+    naive::{Counts, DEFAULT_PRICES, NAIVE_START, Publishing, count_every_operator},
     random_loops::trapping_module,
     random_smith::smith_module,
     wast_suite::{Stage, Step, steps, wast_files},
@@ -115,7 +115,12 @@ impl Side {
     /// Instantiates a module. `None` if it cannot be linked here.
     fn instantiate(&mut self, name: Option<&str>, wasm: &[u8]) -> Option<Run> {
         let (made, start) = match &self.way {
-            Way::Naive => (count_every_operator(wasm, DEFAULT_PRICES), NAIVE_START),
+            Way::Naive => {
+                let judged = instrumented(wasm, &Instrumentation::new(Check::None));
+                let publishing = Publishing::of(&judged.wasm);
+                let naive = count_every_operator(wasm, DEFAULT_PRICES, &publishing);
+                (naive, NAIVE_START)
+            }
             Way::Metered {
                 instrumentation,
                 forgotten,

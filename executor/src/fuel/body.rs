@@ -9,6 +9,7 @@ use wasmparser::{
 
 use super::{
     Check, FunctionStats, InstrumentError, Instrumentation,
+    calls::{Call, Callee, Calls, Plan},
     code::Writing,
     instrument::local_type,
     layout::{DEPTH_OFFSET, EXHAUSTED_OFFSET, SIZE_OFFSET},
@@ -59,11 +60,12 @@ pub(super) struct Body<'a> {
     /// All operators, and where they begin in the module.
     operators: &'a [u8],
     start: usize,
-    steps: Vec<(usize, Step)>,
+    placement: Option<Placement>,
     /// Operators to be written otherwise, where they are, in order.
     rewritten: Vec<(Range<usize>, Rewritten)>,
     bytes: usize,
-    has_calls: bool,
+    /// What it calls.
+    pub(super) calls: Calls,
     /// The estimate of the frame.
     frame_bytes: u32,
 }
@@ -76,6 +78,7 @@ impl<'a> Body<'a> {
         instrumentation: &Instrumentation,
     ) -> Result<Self, InstrumentError> {
         let schedule = &instrumentation.schedule;
+        let index = function.index;
         let counter = shape.parameters(function.index);
         let results = shape.results(function.index);
         let mut locals = Vec::new();
@@ -93,7 +96,8 @@ impl<'a> Body<'a> {
         let bytes = body.as_bytes();
         let mut placement = Placement::new(start, schedule.function());
         let mut rewritten = Vec::new();
-        let mut has_calls = false;
+        let mut calls = Calls::default();
+        let mut since_call = 0;
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
@@ -106,13 +110,25 @@ impl<'a> Body<'a> {
             }
             heights.operator(at, &operator)?;
             let next = reader.original_position();
-            has_calls |= is_call(&operator);
+            let cost = schedule.operator(&operator);
+            calls.cost += u64::from(cost);
+            since_call += u64::from(cost);
+            if is_call(&operator) {
+                let callee = if placement.is_reached() {
+                    shape.called(&operator)
+                } else {
+                    Callee::Never
+                };
+                let cost = std::mem::take(&mut since_call);
+                calls.calls.push(Call { callee, cost });
+            }
             if let Some(other) = rewrite(&operator, shape, counter, placement.depth()) {
                 rewritten.push((at..next, other));
             }
             let size = schedule.size(&operator).filter(|price| price.fuel > 0);
-            placement.operator(&operator, schedule.operator(&operator), size, at, next);
+            placement.operator(&operator, cost, size, at, next);
         }
+        calls.is_loud = placement.is_loud() || shape.is_exported(index);
         Ok(Self {
             locals,
             counter,
@@ -120,10 +136,10 @@ impl<'a> Body<'a> {
             results,
             operators: &bytes[bytes.len() - (end - start)..],
             start,
-            steps: placement.finish(),
             rewritten,
             bytes: bytes.len(),
-            has_calls,
+            placement: Some(placement),
+            calls,
             frame_bytes: heights.frame_bytes(values, bytes.len()),
         })
     }
@@ -150,14 +166,20 @@ impl<'a> Body<'a> {
         self.added + 2
     }
 
+    /// Writes it.
     pub(super) fn write(
-        &self,
+        mut self,
         shape: &Shape,
         instrumentation: &Instrumentation,
+        plan: &Plan,
     ) -> (Vec<u8>, FunctionStats) {
         let depth_max = instrumentation
             .depth_bytes_max
-            .filter(|_| self.has_calls || self.frame_bytes > LEAF_BYTES_MAX);
+            .filter(|_| !plan.calls.is_empty() || self.frame_bytes > LEAF_BYTES_MAX);
+        let steps = self
+            .placement
+            .take()
+            .map_or_else(Vec::new, |placement| placement.finish(plan));
         let locals = self.locals.iter();
         let mut locals: Vec<_> = locals
             .map(|(count, ty)| (*count, local_type(*ty)))
@@ -175,10 +197,20 @@ impl<'a> Body<'a> {
         out.add(&Instruction::Block(self.results));
         let (mut increments, mut safepoints, mut done) = (0, 0, self.start);
         let mut rewritten = self.rewritten.iter().peekable();
-        for (at, step) in &self.steps {
+        let mut calls = plan.calls.iter();
+        for (at, step) in &steps {
             while let Some((range, other)) = rewritten.next_if(|(range, _)| range.start < *at) {
                 self.copy(done..range.start, &mut out);
-                self.rewrite(*other, depth_max.is_some(), &mut out);
+                if other.is_call() {
+                    if calls.next().is_some_and(|call| call.publishes) {
+                        self.publish(false, instrumentation.check, &mut out);
+                        safepoints += 1;
+                    }
+                    if depth_max.is_some() {
+                        self.descend(&mut out);
+                    }
+                }
+                self.rewrite(*other, &mut out);
                 done = range.end;
             }
             self.copy(done..*at, &mut out);
@@ -238,13 +270,15 @@ impl<'a> Body<'a> {
                 self.charge(amount, out);
             }
             Step::Size(price) => self.charge_size(price, out),
-            Step::Flush { check: always } => {
-                out.publish(self.counter);
-                if always || check == Check::Synchronous {
-                    out.check(self.counter);
-                }
-            }
+            Step::Flush { check: always } => self.publish(always, check, out),
             Step::Leave => out.add(&Instruction::End),
+        }
+    }
+
+    fn publish(&self, always: bool, check: Check, out: &mut Writing<'_>) {
+        out.publish(self.counter);
+        if always || check == Check::Synchronous {
+            out.check(self.counter);
         }
     }
 
@@ -256,10 +290,7 @@ impl<'a> Body<'a> {
     }
 
     /// Writes an operator otherwise.
-    fn rewrite(&self, other: Rewritten, tells_depth: bool, out: &mut Writing<'_>) {
-        if tells_depth && matches!(other, Rewritten::Call(_) | Rewritten::CallIndirect { .. }) {
-            self.descend(out);
-        }
+    fn rewrite(&self, other: Rewritten, out: &mut Writing<'_>) {
         match other {
             Rewritten::LocalGet(local) => out.add(&Instruction::LocalGet(local)),
             Rewritten::LocalSet(local) => out.add(&Instruction::LocalSet(local)),
@@ -316,6 +347,12 @@ enum Rewritten {
     },
     /// A branch to the end of the block around all.
     Return(u32),
+}
+
+impl Rewritten {
+    fn is_call(self) -> bool {
+        matches!(self, Self::Call(_) | Self::CallIndirect { .. })
+    }
 }
 
 /// What is written instead of an operator, if anything: the counter stands before the guest's own locals, and

@@ -31,6 +31,7 @@ use wasmparser::{
 use super::{
     Schedule,
     body::Body,
+    calls::{Plan, plan},
     layout::{METER_EXPORT, START_EXPORT},
     shape::Shape,
     shim,
@@ -270,28 +271,42 @@ struct Written {
     referred: Vec<u32>,
 }
 
-fn written(
-    bodies: Vec<Validated<'_>>,
+fn written<'a>(
+    bodies: Vec<Validated<'a>>,
     shape: &Shape,
     instrumentation: &Instrumentation,
     is_parallel: bool,
 ) -> Result<Vec<Written>, InstrumentError> {
-    let write = |(body, function): Validated<'_>| {
-        let body = Body::read(&body, function, shape, instrumentation)?;
-        let (bytes, stats) = body.write(shape, instrumentation);
-        Ok(Written {
-            bytes,
-            stats,
-            referred: body.referred(),
-        })
+    let read = |(body, function): Validated<'a>| -> Result<Body<'a>, InstrumentError> {
+        Body::read(&body, function, shape, instrumentation)
     };
-    let written: Vec<_> = if is_parallel {
-        bodies.into_par_iter().map(write).collect()
+    let read: Vec<_> = if is_parallel {
+        bodies.into_par_iter().map(read).collect()
     } else {
-        bodies.into_iter().map(write).collect()
+        bodies.into_iter().map(read).collect()
     };
     // Of several errors, the first.
-    written.into_iter().collect()
+    let mut bodies = read.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let calls: Vec<_> = bodies
+        .iter_mut()
+        .map(|body| std::mem::take(&mut body.calls))
+        .collect();
+    let plans = plan(&calls);
+    let write = |(body, plan): (Body<'_>, Plan)| {
+        let referred = body.referred();
+        let (bytes, stats) = body.write(shape, instrumentation, &plan);
+        Written {
+            bytes,
+            stats,
+            referred,
+        }
+    };
+    Ok(if is_parallel {
+        let bodies = bodies.into_par_iter().zip(plans);
+        bodies.map(write).collect()
+    } else {
+        bodies.into_iter().zip(plans).map(write).collect()
+    })
 }
 
 fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, InstrumentError> {

@@ -10,7 +10,7 @@
 //! | `limits` | whose limit a call is under |
 //! | `layout` | the words of the meter |
 //! | `shape` | what of a module matters here |
-//! | `placement`, `potentials` | where a function charges and publishes |
+//! | `placement`, `potentials`, `calls` | where a function charges and publishes |
 //! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |
 //! | `proof` | that it counts what it should, without asking what was placed where |
@@ -22,6 +22,7 @@
 
 mod arbiter;
 mod body;
+mod calls;
 mod code;
 mod gauge;
 #[expect(unsafe_code, reason = "cells passed between threads by a phase")]

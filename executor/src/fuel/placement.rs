@@ -7,17 +7,19 @@
 //! fixes all leads and charges nothing, and the ways beside it make up the difference, which may be negative
 //! (Knuth and Stevenson 1973; Ball 1994).
 //!
+//! Calls publish where `calls` says, and the lead is nothing where anybody might, so not where the callee is silent.
+//!
 //! Invariants: on every path the charges add up to the price of the operators on it; wherever the counter is
-//! published it is what was executed, to the unit, and so it is where a function returns it; it is published
-//! before every barrier and at every loop header, so every cycle of calls or loops passes a flush that stores
-//! a changed count. Cost: sorting the
+//! published it is what was executed, to the unit, and so it is where a function returns it; it is published at
+//! every loop header, and before every operator with a size and every `unreachable` but those of silent
+//! functions. Cost: sorting the
 //! ways, and nearly linear beside.
 
 use std::cmp::Reverse;
 
 use wasmparser::Operator;
 
-use super::{potentials::Potentials, schedule::UnitPrice};
+use super::{calls::Plan, potentials::Potentials, schedule::UnitPrice};
 
 /// Something to be done at one place of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,10 @@ pub(super) struct Placement {
     frames: Vec<Frame>,
     /// `None` where nothing gets to.
     here: Option<Here>,
+    /// Where calls are.
+    calls: Vec<Point>,
+    /// Whether it publishes in loops or for sizes.
+    is_loud: bool,
 }
 
 impl Placement {
@@ -104,6 +110,8 @@ impl Placement {
             potentials: Potentials::new(2),
             frames: Vec::new(),
             here: None,
+            calls: Vec::new(),
+            is_loud: false,
         };
         let owed = -i64::from(invocation);
         placement.potentials.join(EXACT, ENTRY, owed);
@@ -131,6 +139,9 @@ impl Placement {
             if is_barrier(operator) {
                 self.barrier(operator, size, at, next);
             }
+        }
+        if is_call(operator) {
+            self.call(next);
         }
         match operator {
             Operator::Block { .. } => self.open(Kind::Block),
@@ -189,6 +200,15 @@ impl Placement {
         Some(here)
     }
 
+    /// A call, which ends before `next`.
+    fn call(&mut self, next: usize) {
+        let point = self.potentials.add();
+        self.calls.push(point);
+        if let Some(here) = self.end(point) {
+            self.begin(point, here.frequency, next, Some(here.line));
+        }
+    }
+
     fn barrier(
         &mut self,
         operator: &Operator<'_>,
@@ -200,6 +220,7 @@ impl Placement {
             self.steps.push((at, Step::Size(size)));
         }
         let check = is_sized(operator);
+        self.is_loud |= check;
         self.steps.push((at, Step::Flush { check }));
         let Some(here) = self.end(EXACT) else {
             return;
@@ -229,6 +250,7 @@ impl Placement {
         self.open(Kind::Loop(outside));
         let label = self.frames[self.frames.len() - 1].label;
         if self.end(label).is_some() {
+            self.is_loud = true;
             let inside = outside.saturating_mul(TURNS);
             self.begin(label, inside, next, None);
             self.end(EXACT);
@@ -325,8 +347,23 @@ impl Placement {
         }
     }
 
+    /// Whether it publishes in loops or for sizes.
+    pub(super) fn is_loud(&self) -> bool {
+        self.is_loud
+    }
+
+    /// Whether anything gets to the operator that comes next.
+    pub(super) fn is_reached(&self) -> bool {
+        self.here.is_some()
+    }
+
     /// What has to be done before the operators at these places, in the order of the places.
-    pub(super) fn finish(mut self) -> Vec<(usize, Step)> {
+    pub(super) fn finish(mut self, plan: &Plan) -> Vec<(usize, Step)> {
+        for (point, call) in self.calls.iter().zip(&plan.calls) {
+            if !call.is_silent {
+                self.potentials.join(EXACT, *point, 0);
+            }
+        }
         let mut order: Vec<usize> = (0..self.ways.len()).collect();
         order.sort_by_key(|way| Reverse(self.ways[*way].frequency));
         for way in order {
@@ -339,16 +376,19 @@ impl Placement {
                 *amount = lead + way.cost;
             }
         }
-        self.steps
-            .retain(|(_, step)| !matches!(step, Step::Charge(0) | Step::ChargeElse(0)));
+        self.steps.retain(|(_, step)| match step {
+            Step::Charge(0) | Step::ChargeElse(0) => false,
+            // Of a silent function, that before `unreachable`.
+            Step::Flush { .. } => !plan.is_silent,
+            _ => true,
+        });
         self.steps
     }
 }
 
-/// Operators whose effect may be seen from outside, or that may take long: before them the counter
-/// is published.
+/// Operators that may take long, or that end a run: before them the counter is published.
 fn is_barrier(operator: &Operator<'_>) -> bool {
-    is_call(operator) || is_sized(operator) || matches!(operator, Operator::Unreachable)
+    is_sized(operator) || matches!(operator, Operator::Unreachable)
 }
 
 /// Operators that may take long, or that take from the machine what a rollback does not give back
@@ -376,7 +416,8 @@ pub(super) fn is_call(operator: &Operator<'_>) -> bool {
 
 /// Operators after which another block begins: control may go elsewhere, or come from elsewhere.
 pub(super) fn ends_block(operator: &Operator<'_>) -> bool {
-    is_barrier(operator)
+    is_call(operator)
+        || is_barrier(operator)
         || matches!(
             operator,
             Operator::Loop { .. }

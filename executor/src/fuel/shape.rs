@@ -6,10 +6,13 @@
 //! function and for each one that is exported. Invariant: no index of the guest's own changes.
 
 use wasm_encoder::BlockType;
-use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
+use wasmparser::{
+    CompositeInnerType, ExternalKind, FuncType, Operator, Parser, Payload, TypeRef, ValType,
+};
 
 use super::{
     InstrumentError,
+    calls::Callee,
     instrument::local_type,
     layout::{METER_EXPORT, START_EXPORT},
 };
@@ -200,6 +203,24 @@ impl Shape {
             self.imported() + self.bodies() + function
         } else {
             function
+        }
+    }
+
+    /// Whether hosts call a function.
+    pub(super) fn is_exported(&self, function: u32) -> bool {
+        self.start == Some(function) || self.exported.binary_search(&function).is_ok()
+    }
+
+    /// What a call calls.
+    pub(super) fn called(&self, operator: &Operator<'_>) -> Callee {
+        match operator {
+            Operator::Call { function_index } => {
+                match function_index.checked_sub(self.imported()) {
+                    Some(body) => Callee::Body(body as usize),
+                    None => Callee::Import,
+                }
+            }
+            _ => Callee::Indirect,
         }
     }
 

@@ -49,8 +49,8 @@ fn compiled(wasm: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What is instrumented, and how many loops there are. The last function of each module only
-/// traps: when instrumented, it charges and publishes before. All of the others can be reached.
+/// What is instrumented, and how many loops there are. The last function of each module has an
+/// empty loop: all it does when instrumented is to charge and publish. All of the others can be reached.
 struct Case {
     text: String,
     loops: usize,
@@ -61,7 +61,7 @@ fn case(loops: usize, definitions: &str) -> Case {
     let text = format!(
         r#"(module (memory (export "memory") 1) {definitions}
             (func $leaf (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
-            (func $probe (unreachable)))"#
+            (func $probe (loop)))"#
     );
     Case { text, loops }
 }
@@ -158,7 +158,7 @@ fn cases() -> Vec<Case> {
     cases.push(case(1, &stores));
     let imported = r#"(module (import "env" "memory" (memory 1))"#;
     cases.push(Case {
-        text: format!("{imported} {stores} (func $probe (unreachable)))"),
+        text: format!("{imported} {stores} (func $probe (loop)))"),
         loops: 1,
     });
     cases
@@ -191,7 +191,7 @@ struct Compiled {
     meter: u64,
 }
 
-/// Compiles what instrumentation makes of a module whose last function only traps.
+/// Compiles what instrumentation makes of a module whose last function has an empty loop.
 fn instrumented(text: &str, instrumentation: &Instrumentation) -> Compiled {
     let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let made = instrument(&wasm, instrumentation).expect("instruments");
@@ -243,7 +243,7 @@ fn there_is_a_store_in_every_cycle_of_random_functions() {
     for number in 0..RANDOM_MODULES {
         let text = looping_module(number);
         let (rest, _) = text.rsplit_once(')').expect("a module");
-        let text = format!("{rest} (func $probe (unreachable)))");
+        let text = format!("{rest} (func $probe (loop)))");
         let made = instrumented(&text, &Instrumentation::new(Check::None));
         for (code, _) in made.functions {
             let function = Function::read(&code);
@@ -285,7 +285,7 @@ fn a_store_that_is_taken_out_is_missed() {
             }
         }
     }
-    assert!(fewer > 20 && cycles > 5, "{fewer}, {cycles}");
+    assert!(fewer > 15 && cycles > 5, "{fewer}, {cycles}");
 }
 
 /// A control: modules written by hand, which count badly or well.

@@ -9,7 +9,12 @@ use super::{
     ProofFault,
     reading::{Action, Places, added},
 };
-use crate::fuel::{Check, Instrumentation, UnitPrice, shape::Shape};
+use crate::fuel::{
+    Check, Instrumentation, UnitPrice,
+    calls::{Call, Callee, Calls},
+    placement::{is_call, is_sized},
+    shape::Shape,
+};
 
 type Fault = (usize, ProofFault);
 
@@ -29,6 +34,26 @@ struct Frame {
     target: Option<State>,
     /// The state with which the condition's other way goes past what there was of an `if`.
     past: Option<State>,
+}
+
+/// What was found of a function.
+pub(super) struct Proved {
+    pub(super) operators: u64,
+    pub(super) calls: Calls,
+    /// Of its calls, in order.
+    pub(super) called: Vec<Called>,
+    /// Whether it ends in a trap somewhere without publishing the count.
+    pub(super) traps_silently: bool,
+}
+
+/// What was found of a call.
+pub(super) struct Called {
+    /// Whether it publishes the count before.
+    pub(super) publishes: bool,
+    /// Whether the count is what has been used there.
+    pub(super) is_exact: bool,
+    /// Position in the instrumented module.
+    pub(super) offset: usize,
 }
 
 /// Operators with where they begin and end.
@@ -67,18 +92,19 @@ impl<'a> Code<'a> {
     }
 }
 
-/// Proves one function; how many operators it has.
+/// Proves one function, but for what depends on those it calls.
 pub(super) fn prove(
     before: &FunctionBody<'_>,
     after: &FunctionBody<'_>,
     index: usize,
     shape: &Shape,
     instrumentation: &Instrumentation,
-) -> Result<u64, Fault> {
+) -> Result<Proved, Fault> {
     let places = places(before, after, index, shape)?;
     let (original, code) = (Code::read(before)?, Code::read(after)?);
     let mut walk = Walk {
         instrumentation,
+        shape,
         frames: vec![Frame {
             is_loop: false,
             target: None,
@@ -94,7 +120,10 @@ pub(super) fn prove(
         compared: true,
         entered: false,
         descended: false,
-        calls: false,
+        calls: Calls::default(),
+        since_call: 0,
+        called: Vec::new(),
+        traps_silently: false,
     };
     let last = original.operators.len().saturating_sub(1);
     let (mut next, mut at, mut wrapped) = (0, 0, false);
@@ -130,11 +159,11 @@ pub(super) fn prove(
             if !is_same || is_rewritten(operator, places) {
                 return Err(fail(ProofFault::Foreign));
             }
-            walk.operator(operator).map_err(fail)?;
+            walk.operator(operator, code.bounds[at]).map_err(fail)?;
             (next, at) = (next + 1, at + 1);
             continue;
         };
-        walk.operator(operator).map_err(fail)?;
+        walk.operator(operator, code.bounds[at]).map_err(fail)?;
         (next, at) = (next + 1, at + length);
     }
     // Behind the block around all, the count is one more result.
@@ -147,7 +176,12 @@ pub(super) fn prove(
     }
     walk.finish()
         .map_err(|fault| (after.range().start, fault))?;
-    Ok(next as u64)
+    Ok(Proved {
+        operators: next as u64,
+        calls: walk.calls,
+        called: walk.called,
+        traps_silently: walk.traps_silently,
+    })
 }
 
 /// Where the added locals are, if the others are the original's.
@@ -268,6 +302,7 @@ fn same(
 
 struct Walk<'a> {
     instrumentation: &'a Instrumentation,
+    shape: &'a Shape,
     frames: Vec<Frame>,
     /// `None` where nothing gets to.
     state: Option<State>,
@@ -284,7 +319,11 @@ struct Walk<'a> {
     entered: bool,
     /// Whether the operator that follows was told it.
     descended: bool,
-    calls: bool,
+    calls: Calls,
+    /// What operators have cost since the call before.
+    since_call: u64,
+    called: Vec<Called>,
+    traps_silently: bool,
 }
 
 impl Walk<'_> {
@@ -325,6 +364,7 @@ impl Walk<'_> {
                 self.charge(0);
             }
             Action::Publish => {
+                self.calls.is_loud = true;
                 self.exact = state.charged == 0;
                 state.published = true;
                 self.needs_safepoint = false;
@@ -356,16 +396,13 @@ impl Walk<'_> {
         self.instrumentation.check == Check::Synchronous && !self.compared
     }
 
-    fn operator(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
+    fn operator(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
         if self.must_compare() {
             return Err(ProofFault::Unchecked);
         }
         let schedule = &self.instrumentation.schedule;
         let price = schedule.size(operator).filter(|price| price.fuel > 0);
-        let is_call = matches!(
-            operator,
-            Operator::Call { .. } | Operator::CallIndirect { .. }
-        );
+        let is_call = is_call(operator);
         if self.state.is_some() {
             if self.size.take() != price {
                 return Err(ProofFault::Size);
@@ -373,38 +410,61 @@ impl Walk<'_> {
             if is_call && self.entered != self.descended {
                 return Err(ProofFault::Depth);
             }
-            self.calls |= is_call;
         }
         self.descended = false;
-        let cost = i64::from(schedule.operator(operator));
-        let sized = matches!(
-            operator,
-            Operator::MemoryGrow { .. }
-                | Operator::MemoryCopy { .. }
-                | Operator::MemoryFill { .. }
-                | Operator::MemoryInit { .. }
-                | Operator::TableGrow { .. }
-                | Operator::TableCopy { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableInit { .. }
-        );
-        let is_barrier = is_call || sized || matches!(operator, Operator::Unreachable);
-        if !is_barrier {
+        let cost = schedule.operator(operator);
+        self.calls.cost += u64::from(cost);
+        self.since_call += u64::from(cost);
+        let sized = is_sized(operator);
+        let traps = matches!(operator, Operator::Unreachable);
+        if !(is_call || sized || traps) {
             self.exact()?;
         }
-        self.credit(-cost);
-        if is_barrier {
+        self.credit(-i64::from(cost));
+        if is_call {
+            self.call(operator, offset)?;
+        }
+        if sized {
             self.settled()?;
-            self.exact = true;
-            if sized && self.state.is_some() && !self.compared {
+            if self.state.is_some() && !self.compared {
                 return Err(ProofFault::Unchecked);
             }
         }
-        if is_call && let Some(state) = &mut self.state {
+        if traps && self.settled().is_err() {
+            self.traps_silently = true;
+        }
+        self.exact = true;
+        self.follow(operator)
+    }
+
+    fn call(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
+        let cost = std::mem::take(&mut self.since_call);
+        let mut call = Call {
+            callee: Callee::Never,
+            cost,
+        };
+        let mut called = Called {
+            publishes: false,
+            is_exact: true,
+            offset,
+        };
+        if let Some(state) = &mut self.state {
+            if self.instrumentation.depth_bytes_max.is_some() && !self.entered {
+                return Err(ProofFault::Depth);
+            }
+            call.callee = self.shape.called(operator);
+            called.is_exact = state.charged == 0;
+            called.publishes = state.published;
             // What the callee returns may be more than it published.
             state.published = false;
+            if !self.exact && !called.is_exact {
+                let charged = state.charged;
+                return Err(ProofFault::Unequal { charged });
+            }
         }
-        self.follow(operator)
+        self.calls.calls.push(call);
+        self.called.push(called);
+        Ok(())
     }
 
     /// Everything that was used has been charged, and nothing else.
@@ -570,10 +630,6 @@ impl Walk<'_> {
             return Err(ProofFault::Unchecked);
         }
         self.charged_exactly()?;
-        let limited = self.instrumentation.depth_bytes_max.is_some();
-        if limited && self.calls && !self.entered {
-            return Err(ProofFault::Depth);
-        }
         if !self.frames.is_empty() {
             return Err(ProofFault::Foreign);
         }

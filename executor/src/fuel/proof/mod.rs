@@ -3,8 +3,10 @@
 //!
 //! What is proved of every function: without what was added it is the original; on every path the charges
 //! add up to the price of the operators on it; wherever the count is published or returned it is what was
-//! used; it is published before every call, every sized operator and every trap by `unreachable`; every cycle passes a store of a changed count; nothing but added code touches the meter, and
-//! that only as said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
+//! used; it is published by every loop, before every indirect call and every sized operator, and before every
+//! trap by `unreachable` of a function in which it can be published at all; no cycle of calls is without a
+//! flush, nor a tree of them that could run for long; nothing but added code touches the meter, and that only as
+//! said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
 //!
 //! `reading` takes the added code for what it does; `flow` follows the control flow.
 
@@ -13,7 +15,13 @@ mod reading;
 
 use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload};
 
-use super::{InstrumentError, Instrumentation, shape::Shape, shim};
+use self::flow::Proved;
+use super::{
+    InstrumentError, Instrumentation,
+    calls::{Callee, STRETCH_MAX},
+    shape::Shape,
+    shim,
+};
 
 /// Why a module is not proved to count what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +79,12 @@ pub enum ProofFault {
     /// A loop could turn without a safepoint.
     #[error("a loop without a safepoint")]
     NoSafepoint,
+    /// Functions could call each other, or very many others, without a safepoint.
+    #[error("calls without a safepoint")]
+    NoSafepointInCalls,
+    /// What is called could publish a count that is not what has been used.
+    #[error("a call where the count is not what has been used")]
+    InexactCall,
     /// The count must be compared here.
     #[error("the count is not compared with the limit")]
     Unchecked,
@@ -126,14 +140,25 @@ pub fn prove(
         ..Proof::default()
     };
     let (bodies, shims) = after.split_at(before.len());
+    let mut functions = Vec::with_capacity(before.len());
     for (function, (before, after)) in before.iter().zip(bodies).enumerate() {
         let index = shape.imported() as usize + function;
-        let operators = flow::prove(before, after, index, &shape, instrumentation);
-        proof.operators += operators.map_err(|(offset, fault)| ProofError {
+        let proved = flow::prove(before, after, index, &shape, instrumentation);
+        let proved = proved.map_err(|(offset, fault)| ProofError {
             function,
             offset,
             fault,
         })?;
+        proof.operators += proved.operators;
+        functions.push(proved);
+    }
+    let far = far(&functions).map(|function| (function, 0, ProofFault::NoSafepointInCalls));
+    if let Some((function, offset, fault)) = far.or_else(|| inexact(&functions, &shape)) {
+        return Err(ProofError {
+            function,
+            offset: offset.max(bodies[function].range().start),
+            fault,
+        });
     }
     let imports =
         (0..proof.shims).map(|number| shim::write(&shape, number, &instrumentation.schedule));
@@ -150,6 +175,116 @@ pub fn prove(
         }
     }
     Ok(proof)
+}
+
+/// A function that could go too far without a flush, by calls that do not publish: round a cycle, or along more of
+/// them than may be.
+fn far(functions: &[Proved]) -> Option<usize> {
+    let unpublished = |function: usize| {
+        let Proved { calls, called, .. } = &functions[function];
+        let calls = calls.calls.iter().zip(called);
+        calls.filter_map(|(call, called)| match call.callee {
+            Callee::Body(callee) if !called.publishes => Some(callee),
+            _ => None,
+        })
+    };
+    // How many callers each function has that it could be reached from without a flush; from those that have
+    // none, all are reached that are in no cycle.
+    let mut callers = vec![0_usize; functions.len()];
+    for callee in (0..functions.len()).flat_map(unpublished) {
+        callers[callee] += 1;
+    }
+    let mut order: Vec<usize> = (0..functions.len())
+        .filter(|function| callers[*function] == 0)
+        .collect();
+    let mut done = 0;
+    while let Some(function) = order.get(done).copied() {
+        done += 1;
+        for callee in unpublished(function) {
+            callers[callee] -= 1;
+            if callers[callee] == 0 {
+                order.push(callee);
+            }
+        }
+    }
+    if order.len() < functions.len() {
+        return callers.iter().position(|callers| *callers > 0);
+    }
+    // What each can execute, its operators once each; the callees' first.
+    let mut all = vec![0_u64; functions.len()];
+    for function in order.into_iter().rev() {
+        let Proved { calls, called, .. } = &functions[function];
+        let mut since = 0_u64;
+        all[function] = calls.cost;
+        for (call, called) in calls.calls.iter().zip(called) {
+            since = since.saturating_add(call.cost);
+            match call.callee {
+                _ if called.publishes => since = 0,
+                Callee::Import => since = 0,
+                Callee::Indirect | Callee::Never => {}
+                Callee::Body(callee) => {
+                    all[function] = all[function].saturating_add(all[callee]);
+                    since = since.saturating_add(all[callee]);
+                    if since > STRETCH_MAX {
+                        return Some(function);
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+/// A call at which the count must be what has been used, or be published, and is not; or a function that traps
+/// without publishing although it could be seen to: what is wrong, and where. Whether a function is silent, so
+/// that nobody sees the count in it, follows from those it calls.
+fn inexact(functions: &[Proved], shape: &Shape) -> Option<(usize, usize, ProofFault)> {
+    let is_loud = loud(functions, shape);
+    for (function, proved) in functions.iter().enumerate() {
+        if proved.traps_silently && is_loud[function] {
+            return Some((function, 0, ProofFault::Unpublished));
+        }
+        for (call, called) in proved.calls.calls.iter().zip(&proved.called) {
+            let is_silent = match call.callee {
+                Callee::Body(callee) => !is_loud[callee],
+                Callee::Import | Callee::Indirect => false,
+                Callee::Never => true,
+            };
+            if call.callee == Callee::Indirect && !called.publishes {
+                return Some((function, called.offset, ProofFault::Unpublished));
+            }
+            if !is_silent && !called.is_exact {
+                return Some((function, called.offset, ProofFault::InexactCall));
+            }
+        }
+    }
+    None
+}
+
+/// Which functions publish, or call others that may, or are called by hosts.
+fn loud(functions: &[Proved], shape: &Shape) -> Vec<bool> {
+    let mut callers: Vec<Vec<usize>> = vec![Vec::new(); functions.len()];
+    let mut next = Vec::new();
+    for ((function, Proved { calls, .. }), index) in
+        functions.iter().enumerate().zip(shape.imported()..)
+    {
+        let mut is_loud = calls.is_loud || shape.is_exported(index);
+        for call in &calls.calls {
+            match call.callee {
+                Callee::Body(callee) => callers[callee].push(function),
+                Callee::Import | Callee::Indirect => is_loud = true,
+                Callee::Never => {}
+            }
+        }
+        next.extend(is_loud.then_some(function));
+    }
+    let mut is_loud = vec![false; functions.len()];
+    while let Some(function) = next.pop() {
+        if !std::mem::replace(&mut is_loud[function], true) {
+            next.append(&mut callers[function]);
+        }
+    }
+    is_loud
 }
 
 fn bodies(wasm: &[u8]) -> Result<Vec<FunctionBody<'_>>, BinaryReaderError> {
