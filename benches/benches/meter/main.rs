@@ -1,7 +1,7 @@
 //! What does counting cost a program that only computes?
 //!
 //! Every variant makes the same call in turns, in one process, and each turn is compared with the turn of the
-//! unmetered one beside it; before, all counts must agree with the engine's own. Writes `meter.json` and
+//! unmetered one beside it, in several layouts of the code; before, all counts must agree with the engine's own. Writes `meter.json` and
 //! `meter.md` into `target/bench`; `make bench-meter` runs it. An argument keeps those kernels whose name
 //! contains it; `--quick` takes fewer turns.
 
@@ -12,6 +12,7 @@
 )]
 
 mod counting;
+mod layout;
 mod report;
 mod runtimes;
 mod variants;
@@ -25,9 +26,20 @@ use slackwater_executor::fuel::{Check, Instrumentation, prove};
 use slackwater_runtime_fixtures::kernels::{KERNELS, KERNELS_WASM, Kernel};
 use variants::{Runner, Variant};
 
-/// Turns of a kernel, of a runtime, and of compiling one.
-const TURNS: [usize; 3] = [61, 31, 5];
-const TURNS_QUICK: [usize; 3] = [15, 7, 1];
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Layouts of a program, and turns in each.
+    layouts: usize,
+    turns: usize,
+}
+
+const KERNEL: [Effort; 2] = [effort(7, 15), effort(3, 7)];
+const RUNTIME: [Effort; 2] = [effort(3, 15), effort(1, 9)];
+
+const fn effort(layouts: usize, turns: usize) -> Effort {
+    Effort { layouts, turns }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,24 +47,19 @@ fn main() {
     let wanted = arguments
         .iter()
         .find(|argument| !argument.starts_with("--"));
-    let [of_kernel, of_runtime, of_compiling] =
-        if arguments.iter().any(|argument| argument == "--quick") {
-            TURNS_QUICK
-        } else {
-            TURNS
-        };
+    let quick = usize::from(arguments.iter().any(|argument| argument == "--quick"));
     let is_wanted = |id: &str| wanted.is_none_or(|wanted| id.contains(wanted.as_str()));
     let mut rows = Vec::new();
     for kernel in KERNELS.iter().filter(|kernel| is_wanted(kernel.name)) {
         eprintln!("{}", kernel.name);
-        rows.extend(measure(*kernel, of_kernel));
+        rows.extend(measure(*kernel, KERNEL[quick]));
     }
     for program in runtimes::all()
         .iter()
         .filter(|program| is_wanted(&program.id))
     {
         eprintln!("{}", program.id);
-        rows.extend(measure_runtime(program, of_runtime, of_compiling));
+        rows.extend(measure_runtime(program, RUNTIME[quick]));
     }
     match report::write(&rows) {
         Ok(folder) => eprintln!("written to {}", folder.display()),
@@ -63,98 +70,97 @@ fn main() {
     }
 }
 
-fn measure(kernel: Kernel, turns: usize) -> Vec<Row> {
-    let runner = |variant| Runner::new(variant, KERNELS_WASM, kernel.name);
-    let mut runners = Variant::ALL.map(runner);
-    let answers = runners.each_mut().map(|runner| runner.call(kernel.work));
-    assert!(
-        answers.iter().all(|answer| *answer == answers[0]),
-        "{}: {answers:?}",
-        kernel.name
-    );
-    let counts = runners.each_mut().map(|runner| runner.fuel(kernel.work));
-    let mut counts = counts.into_iter().flatten();
-    let fuel = counts.next().expect("some count");
-    assert!(
-        counts.all(|count| count == fuel),
-        "{}: what is counted differs",
-        kernel.name
-    );
-    let mut timed = Variant::ALL.map(|variant| Timed::new(variant.name().to_owned()));
-    for turn in 0..=turns {
-        for (runner, timed) in runners.iter_mut().zip(&mut timed) {
-            let begin = Instant::now();
-            black_box(runner.call(black_box(kernel.work)));
-            // The first turn fills caches.
-            if turn > 0 {
+fn timed() -> [Timed; Variant::ALL.len()] {
+    Variant::ALL.map(|variant| Timed::new(variant.name().to_owned()))
+}
+
+fn measure(kernel: Kernel, effort: Effort) -> Vec<Row> {
+    let mut timed = timed();
+    let mut fuel = 0;
+    for layout in 0..effort.layouts {
+        let runner = |variant| Runner::new(variant, KERNELS_WASM, kernel.name, layout);
+        let mut runners = Variant::ALL.map(runner);
+        let answers = runners.each_mut().map(|runner| runner.call(kernel.work));
+        assert!(
+            answers.iter().all(|answer| *answer == answers[0]),
+            "{}: {answers:?}",
+            kernel.name
+        );
+        let counts = runners.each_mut().map(|runner| runner.fuel(kernel.work));
+        let mut counts = counts.into_iter().flatten();
+        fuel = counts.next().expect("some count");
+        assert!(
+            counts.all(|count| count == fuel),
+            "{}: what is counted differs",
+            kernel.name
+        );
+        for _ in 0..effort.turns {
+            for (runner, timed) in runners.iter_mut().zip(&mut timed) {
+                let begin = Instant::now();
+                black_box(runner.call(black_box(kernel.work)));
                 timed.turns.push(begin.elapsed().as_secs_f64() * 1e9);
             }
         }
     }
     let done = Runner::done(KERNELS_WASM, kernel.name, kernel.work);
     let unmetered = &timed[0];
-    let of = runners.iter().zip(&timed);
-    of.map(|(runner, timed)| Row {
-        done: (runner.variant == Variant::Slacked).then_some(done),
+    let of = Variant::ALL.iter().zip(&timed);
+    of.map(|(variant, timed)| Row {
+        done: (*variant == Variant::Slacked).then_some(done),
         ..Row::new(kernel.name, timed, unmetered, fuel)
     })
     .collect()
 }
 
 /// Time within the guest alone.
-fn measure_runtime(program: &Program, turns: usize, compilations: usize) -> Vec<Row> {
-    let mut guests = Variant::ALL.map(|variant| Guest::new(variant, &program.code));
-    let first = guests.each_mut().map(|guest| guest.run(program));
-    let counted: Vec<u64> = first
-        .iter()
-        .map(|spent| spent.fuel)
-        .filter(|fuel| *fuel > 0)
-        .collect();
-    assert!(
-        counted.iter().all(|fuel| *fuel == counted[0]),
-        "{}: {counted:?}",
-        program.id
-    );
-    let mut timed = Variant::ALL.map(|variant| Timed::new(variant.name().to_owned()));
-    for _ in 0..turns {
-        for (guest, timed) in guests.iter_mut().zip(&mut timed) {
-            let spent = black_box(guest.run(black_box(program)));
-            timed.turns.push(spent.guest.as_secs_f64() * 1e9);
+fn measure_runtime(program: &Program, effort: Effort) -> Vec<Row> {
+    let mut timed = timed();
+    let mut compilations = Vec::new();
+    let mut bytes = (0, 0);
+    let mut fuel = 0;
+    for layout in 0..effort.layouts {
+        let mut guests = Variant::ALL.map(|variant| Guest::new(variant, &program.code, layout));
+        let counted: Vec<u64> = guests
+            .iter_mut()
+            .map(|guest| guest.run(program).fuel)
+            .filter(|fuel| *fuel > 0)
+            .collect();
+        assert!(
+            counted.iter().all(|fuel| *fuel == counted[0]),
+            "{}: {counted:?}",
+            program.id
+        );
+        fuel = counted[0];
+        let [unmetered, slacked, ..] = &guests;
+        compilations.push(slacked.compiled.as_secs_f64() / unmetered.compiled.as_secs_f64());
+        bytes = (unmetered.code_bytes, slacked.code_bytes);
+        for _ in 0..effort.turns {
+            for (guest, timed) in guests.iter_mut().zip(&mut timed) {
+                let spent = black_box(guest.run(black_box(program)));
+                timed.turns.push(spent.guest.as_secs_f64() * 1e9);
+            }
         }
     }
     let done = Guest::counting(&program.code).run(program).done;
-    let compiled = compiled(program, compilations);
+    let instrumentation = Instrumentation::new(Check::None);
+    let module = Variant::Slacked.module(&program.code);
+    let proof = prove(&program.code, &module, &instrumentation).expect("it counts as it should");
+    let compiled = Compiled {
+        time_ratio: quantile(&compilations, 0.5),
+        bytes_before: bytes.0,
+        bytes_after: bytes.1,
+        operators: proof.operators,
+    };
     let unmetered = &timed[0];
-    let of = guests.iter().zip(&timed);
-    of.map(|(guest, timed)| {
-        let is_ours = guest.variant == Variant::Slacked;
+    let of = Variant::ALL.iter().zip(&timed);
+    of.map(|(variant, timed)| {
+        let is_ours = *variant == Variant::Slacked;
         Row {
             is_runtime: true,
             done: is_ours.then_some(done),
             compiled: is_ours.then_some(compiled),
-            ..Row::new(&program.id, timed, unmetered, counted[0])
+            ..Row::new(&program.id, timed, unmetered, fuel)
         }
     })
     .collect()
-}
-
-/// What counting adds to machine code, and to the time it takes to make it.
-fn compiled(program: &Program, turns: usize) -> Compiled {
-    let mut ratios = Vec::new();
-    let mut bytes = (0, 0);
-    for _ in 0..turns {
-        let [unmetered, slacked] = [Variant::Unmetered, Variant::Slacked]
-            .map(|variant| Guest::new(variant, &program.code));
-        ratios.push(slacked.compiled.as_secs_f64() / unmetered.compiled.as_secs_f64());
-        bytes = (unmetered.code_bytes, slacked.code_bytes);
-    }
-    let instrumentation = Instrumentation::new(Check::None);
-    let module = Variant::Slacked.module(&program.code);
-    let proof = prove(&program.code, &module, &instrumentation).expect("it counts as it should");
-    Compiled {
-        time_ratio: quantile(&ratios, 0.5),
-        bytes_before: bytes.0,
-        bytes_after: bytes.1,
-        operators: proof.operators,
-    }
 }

@@ -30,6 +30,7 @@ use wasmtime::{AsContextMut, Caller, Instance, IntoFunc, Linker, Memory, Module,
 
 use crate::{
     counting::{Done, counting},
+    layout::laid_out,
     variants::Variant,
 };
 
@@ -307,8 +308,8 @@ pub(crate) struct Spent {
 }
 
 impl Guest {
-    pub(crate) fn new(variant: Variant, code: &[u8]) -> Self {
-        Self::with(variant, || variant.module(code))
+    pub(crate) fn new(variant: Variant, code: &[u8], layout: usize) -> Self {
+        Self::with(variant, || laid_out(&variant.module(code), layout))
     }
 
     /// A guest of a module that counts as it should, and counts that.

@@ -3,7 +3,10 @@
 //! All run the same code in the same engine but for what counts; a module that has no meter gets a memory as
 //! large as one, so that its instances are laid out alike.
 
-use crate::counting::{Done, counting};
+use crate::{
+    counting::{Done, counting},
+    layout::laid_out,
+};
 use slackwater_executor::fuel::{
     COUNTER_OFFSET, Check, DEPTH_BYTES_DEFAULT, DEPTH_OFFSET, HOST_OFFSET, Instrumentation,
     METER_EXPORT, SIZE_OFFSET, instrument,
@@ -164,8 +167,9 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(variant: Variant, wasm: &[u8], kernel: &str) -> Self {
-        Self::with(variant, &variant.module(wasm), kernel)
+    pub(crate) fn new(variant: Variant, wasm: &[u8], kernel: &str, layout: usize) -> Self {
+        let module = laid_out(&variant.module(wasm), layout);
+        Self::with(variant, &module, kernel)
     }
 
     fn with(variant: Variant, module: &[u8], kernel: &str) -> Self {
