@@ -430,3 +430,98 @@ pub(super) fn ends_block(operator: &Operator<'_>) -> bool {
                 | Operator::Return
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Parser, Payload};
+
+    use super::*;
+    use crate::fuel::{Schedule, calls::CallPlan};
+
+    /// What is to be done in the first function of a module; its calls are all silent, or none is.
+    fn steps(text: &str, silent: bool) -> Vec<Step> {
+        let wasm = wat::parse_str(text).expect("wat");
+        let schedule = Schedule::default();
+        let bodies = Parser::new(0).parse_all(&wasm);
+        let mut bodies = bodies.filter_map(|payload| match payload.expect("valid") {
+            Payload::CodeSectionEntry(body) => Some(body),
+            _ => None,
+        });
+        let body = bodies.next().expect("a function");
+        let mut reader = body.get_operators_reader().expect("valid");
+        let mut placement = Placement::new(reader.original_position(), schedule.function());
+        while !reader.eof() {
+            let at = reader.original_position();
+            let operator = reader.read().expect("valid");
+            let cost = schedule.operator(&operator);
+            placement.operator(&operator, cost, None, at, reader.original_position());
+        }
+        let call = CallPlan {
+            publishes: false,
+            is_silent: silent,
+        };
+        let plan = Plan {
+            is_silent: false,
+            calls: vec![call; placement.calls.len()],
+        };
+        let steps = placement.finish(&plan).into_iter();
+        steps.map(|(_, step)| step).collect()
+    }
+
+    const FLUSH: Step = Step::Flush { check: false };
+
+    /// The first example of the documentation.
+    #[test]
+    fn what_is_always_executed_is_free() {
+        let text = "(module (func (param i32) (result i32)
+            local.get 0 i32.eqz
+            if
+                local.get 0 i32.const 2 i32.add i32.const 3 i32.add local.set 0
+            else
+                i32.const 1 local.set 0
+            end
+            local.get 0 i32.const 7 i32.mul i32.eqz))";
+        let text = text.replacen("i32.const 3 i32.add ", "i32.eqz ", 1);
+        assert_eq!(
+            steps(&text, false),
+            [Step::Charge(13), Step::Charge(10), Step::Leave]
+        );
+    }
+
+    /// The second: what follows the loop is charged where the function is left.
+    #[test]
+    fn a_turn_of_a_loop_charges_once() {
+        let text = "(module (func (param i32)
+            block
+                loop
+                    local.get 0 i32.const 1 i32.sub local.tee 0 i32.eqz br_if 1
+                    local.get 0 local.set 0 br 0
+                end
+            end))";
+        let turn = [Step::Charge(1), FLUSH, Step::Charge(9)];
+        let expected = [&turn[..], &[Step::Leave, Step::Charge(6)]].concat();
+        assert_eq!(steps(text, false), expected);
+    }
+
+    #[test]
+    fn ways_go_on_behind_silent_calls_only() {
+        let text = "(module (func call 1 call 1 call 1) (func))";
+        assert_eq!(steps(text, true), [Step::Leave, Step::Charge(4)]);
+        let each = [Step::Charge(2), Step::Charge(1), Step::Charge(1)];
+        let exact = [&each[..], &[Step::Leave]].concat();
+        assert_eq!(steps(text, false), exact);
+    }
+
+    #[test]
+    fn what_ends_in_a_trap_is_charged_there() {
+        let text = "(module (func (param i32)
+            block
+                local.get 0 br_if 0
+                unreachable
+            end
+            local.get 0 drop))";
+        let trap = [Step::Charge(3), FLUSH];
+        let expected = [&trap[..], &[Step::Leave, Step::Charge(4)]].concat();
+        assert_eq!(steps(text, false), expected);
+    }
+}
