@@ -33,7 +33,7 @@ const GAP_PAGES_MAX: usize = 64;
 const UNUSED_PAGES_MAX: usize = 16;
 /// Resets without having changed after which a page is given back. One that is written to and does not
 /// change looks the same; giving it back costs it a fault, keeping it a comparison a twentieth of that.
-const STRIKES_MAX: u8 = 8;
+const STRIKES_MAX: u8 = 4;
 /// Sealed resets between two looks at what still changes, at first, and at most.
 const RECHECK_CALLS: Range<u32> = 64..16_384;
 /// Calls a wild guest is left alone for, at first, and at most.
