@@ -9,7 +9,7 @@ use wasmparser::{
 
 use super::{
     Check, FunctionStats, InstrumentError, Instrumentation,
-    calls::{Call, Callee, Calls, Plan},
+    calls::{Callee, Calls, Edge, Plan},
     code::Writing,
     instrument::local_type,
     layout::{DEPTH_OFFSET, EXHAUSTED_OFFSET, SIZE_OFFSET},
@@ -96,8 +96,10 @@ impl<'a> Body<'a> {
         let bytes = body.as_bytes();
         let mut placement = Placement::new(start, schedule.function());
         let mut rewritten = Vec::new();
-        let mut calls = Calls::default();
-        let mut since_call = 0;
+        let mut calls = Calls {
+            cost: schedule.function().into(),
+            ..Calls::default()
+        };
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
@@ -112,15 +114,16 @@ impl<'a> Body<'a> {
             let next = reader.original_position();
             let cost = schedule.operator(&operator);
             calls.cost += u64::from(cost);
-            since_call += u64::from(cost);
             if is_call(&operator) {
                 let callee = if placement.is_reached() {
                     shape.called(&operator)
                 } else {
                     Callee::Never
                 };
-                let cost = std::mem::take(&mut since_call);
-                calls.calls.push(Call { callee, cost });
+                calls.calls.push(callee);
+            }
+            if let Some(edge) = edge(&operator) {
+                calls.edges.push((calls.calls.len(), edge));
             }
             if let Some(other) = rewrite(&operator, shape, counter, placement.depth()) {
                 rewritten.push((at..next, other));
@@ -352,6 +355,16 @@ enum Rewritten {
 impl Rewritten {
     fn is_call(self) -> bool {
         matches!(self, Self::Call(_) | Self::CallIndirect { .. })
+    }
+}
+
+/// Whether a block begins or ends.
+fn edge(operator: &Operator<'_>) -> Option<Edge> {
+    match operator {
+        Operator::Block { .. } | Operator::If { .. } => Some(Edge::Block),
+        Operator::Loop { .. } => Some(Edge::Loop),
+        Operator::End => Some(Edge::End),
+        _ => None,
     }
 }
 

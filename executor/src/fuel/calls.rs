@@ -1,15 +1,15 @@
 //! Which calls publish the counter before: so many that a run never goes far without, and few beside.
 //!
 //! An indirect call always does, and a call of an import never: its shim does. A call of a function of the guest's
-//! own does where it could close a cycle of such calls, or where more than [`STRETCH_MAX`] could be
-//! executed since the last flush: by what stands before it in its function, each operator once, and by all that
-//! the callee and those it calls without a flush can execute between two of their own. And which functions are
+//! own does where it could close a cycle of such calls, or where more than [`STRETCH_MAX`] could be executed since
+//! the last flush by the calls before it in its function, and by all that the callee and those it calls without a
+//! flush can execute, each operator once. And which functions are
 //! *silent*: they and all they call publish nothing, so nobody sees the counter in them.
 //!
 //! Invariants: a cycle of calls passes a flush; what is silent calls nothing else. Cost: linear in the number of calls.
 
-/// Most fuel that can be executed between two flushes by calls alone; a function's own operators, each once, come
-/// on top.
+/// Most fuel that calls can execute between two flushes of a function; on top come the own operators, each once, of
+/// that function and of those on the stack below, while all of them return.
 pub(super) const STRETCH_MAX: u64 = 16_384;
 
 /// What is called.
@@ -25,20 +25,23 @@ pub(super) enum Callee {
     Never,
 }
 
-/// A call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
-    pub(super) callee: Callee,
-    /// What the operators between the call before and this one cost, with this one.
-    pub(super) cost: u64,
+/// Where a block begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    Block,
+    /// A loop, which publishes where it begins.
+    Loop,
+    End,
 }
 
 /// A function, as far as calls are concerned.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// In the order in which they stand there.
-    pub(super) calls: Vec<Call>,
-    /// What all of its operators cost.
+    pub(super) calls: Vec<Callee>,
+    /// Where blocks begin and end, and how many calls stand before.
+    pub(super) edges: Vec<(usize, Edge)>,
+    /// What it costs to invoke it, and all of its operators.
     pub(super) cost: u64,
     /// Whether it publishes in loops or for sizes, or hosts call it.
     pub(super) is_loud: bool,
@@ -111,7 +114,7 @@ fn explore(function: usize, functions: &[Calls], stretches: &mut [Stretch]) {
     }
     stretches[function] = Stretch::Open;
     while let Some((function, done)) = open.last_mut() {
-        let Some(call) = functions[*function].calls.get(*done) else {
+        let Some(callee) = functions[*function].calls.get(*done) else {
             // One that closes a cycle is long already.
             if stretches[*function] == Stretch::Open {
                 stretches[*function] = stretch(&functions[*function], stretches);
@@ -120,7 +123,7 @@ fn explore(function: usize, functions: &[Calls], stretches: &mut [Stretch]) {
             continue;
         };
         *done += 1;
-        let Callee::Body(callee) = call.callee else {
+        let Callee::Body(callee) = *callee else {
             continue;
         };
         match stretches[callee] {
@@ -137,8 +140,8 @@ fn explore(function: usize, functions: &[Calls], stretches: &mut [Stretch]) {
 fn stretch(function: &Calls, stretches: &[Stretch]) -> Stretch {
     let mut all = function.cost;
     let mut is_silent = !function.is_loud;
-    for call in &function.calls {
-        match call.callee {
+    for callee in &function.calls {
+        match *callee {
             Callee::Body(callee) => {
                 all = all.saturating_add(stretches[callee].length());
                 is_silent &= stretches[callee].is_silent();
@@ -155,31 +158,75 @@ fn stretch(function: &Calls, stretches: &[Stretch]) -> Stretch {
 }
 
 fn decide(function: &Calls, stretches: &[Stretch]) -> Vec<CallPlan> {
-    let mut since = 0_u64;
-    let decide = |call: &Call| {
-        let mut publishes = false;
-        let mut stretch = Stretch::Long;
-        match call.callee {
-            Callee::Never => {}
-            Callee::Import => since = 0,
-            Callee::Indirect => (since, publishes) = (0, true),
+    let mut since = Since::default();
+    let mut edges = function.edges.iter().peekable();
+    let mut planned = Vec::with_capacity(function.calls.len());
+    for (number, callee) in function.calls.iter().enumerate() {
+        while let Some((_, edge)) = edges.next_if(|(calls, _)| *calls <= number) {
+            since.edge(*edge);
+        }
+        let (stretch, publishes) = match *callee {
             Callee::Body(callee) => {
-                stretch = stretches[callee];
-                since = since
-                    .saturating_add(call.cost)
-                    .saturating_add(stretch.length());
-                publishes = stretch == Stretch::Long || since > STRETCH_MAX;
-                if publishes {
-                    since = stretch.length();
+                let stretch = stretches[callee];
+                let far = since.with(stretch.length()) > STRETCH_MAX;
+                (stretch, stretch == Stretch::Long || far)
+            }
+            Callee::Indirect => (Stretch::Long, true),
+            Callee::Import | Callee::Never => (Stretch::Long, false),
+        };
+        match stretch {
+            Stretch::Short(length, _) => since.call(length, publishes),
+            _ if publishes => since.call(STRETCH_MAX, true),
+            _ => {}
+        }
+        planned.push(CallPlan {
+            publishes,
+            is_silent: stretch.is_silent() && !publishes,
+        });
+    }
+    planned
+}
+
+/// What calls can have executed since the last flush, at most, on any path to a place of a function. A flush
+/// counts up to the end of the block it stands in only, because a path may go round it.
+#[derive(Debug, Default)]
+pub(super) struct Since {
+    now: u64,
+    /// For each open block, what there was before, and all that was called in it.
+    open: Vec<(u64, u64)>,
+}
+
+impl Since {
+    pub(super) fn edge(&mut self, edge: Edge) {
+        match edge {
+            Edge::Block => self.open.push((self.now, 0)),
+            Edge::Loop => {
+                self.now = 0;
+                self.open.push((0, 0));
+            }
+            Edge::End => {
+                if let Some((before, inside)) = self.open.pop() {
+                    self.now = before.saturating_add(inside);
+                    if let Some((_, around)) = self.open.last_mut() {
+                        *around = around.saturating_add(inside);
+                    }
                 }
             }
         }
-        CallPlan {
-            publishes,
-            is_silent: stretch.is_silent() && !publishes,
+    }
+
+    /// With a call of this length.
+    pub(super) fn with(&self, length: u64) -> u64 {
+        self.now.saturating_add(length)
+    }
+
+    /// A call of this length, before which there is a flush or not.
+    pub(super) fn call(&mut self, length: u64, publishes: bool) {
+        self.now = if publishes { length } else { self.with(length) };
+        if let Some((_, inside)) = self.open.last_mut() {
+            *inside = inside.saturating_add(length);
         }
-    };
-    function.calls.iter().map(decide).collect()
+    }
 }
 
 #[cfg(test)]
@@ -187,12 +234,9 @@ mod tests {
     use super::*;
 
     fn function(cost: u64, callees: &[usize]) -> Calls {
-        let calls = callees.iter().map(|callee| Call {
-            callee: Callee::Body(*callee),
-            cost: 1,
-        });
         Calls {
-            calls: calls.collect(),
+            calls: callees.iter().map(|callee| Callee::Body(*callee)).collect(),
+            edges: Vec::new(),
             cost,
             is_loud: false,
         }
@@ -208,17 +252,18 @@ mod tests {
     fn cycles_publish_and_short_calls_do_not() {
         // 0 calls 1 and 2; 1 calls itself; 2 and 3 call each other; 4 is a leaf that all call.
         let functions = [
-            function(10, &[1, 2, 4]),
-            function(10, &[1, 4]),
-            function(10, &[3, 4]),
-            function(10, &[2, 4]),
+            function(10, &[4, 1, 2, 4]),
+            function(10, &[4, 1]),
+            function(10, &[4, 3]),
+            function(10, &[4, 2]),
             function(10, &[]),
         ];
         let publishing = publishing(&functions);
-        assert_eq!(publishing[0], [true, true, false]);
-        assert_eq!(publishing[1], [true, false]);
-        assert!(publishing[2][0] || publishing[3][0]);
-        assert!(!publishing[2][1] && !publishing[3][1]);
+        // Behind a call that publishes on its own nobody knows how long ago that was.
+        assert_eq!(publishing[0], [false, true, true, true]);
+        assert_eq!(publishing[1], [false, true]);
+        assert!(publishing[2][1] || publishing[3][1]);
+        assert!(!publishing[2][0] && !publishing[3][0]);
         let silent: Vec<_> = plan(&functions).iter().map(|plan| plan.is_silent).collect();
         assert_eq!(silent[4..], [true]);
         assert!(!silent[0] && !silent[1]);
@@ -251,6 +296,32 @@ mod tests {
         let publishing = publishing(&functions);
         let count = publishing[0].iter().filter(|publishes| **publishes).count();
         assert_eq!(count, 6);
+    }
+
+    /// A flush that may be gone round does not count behind its block.
+    #[test]
+    fn a_flush_counts_within_its_block() {
+        let leaf = function(10_000, &[]);
+        let mut caller = function(0, &[1, 1, 1]);
+        let all = |caller: Calls, leaf: &Calls| {
+            let leaf = function(leaf.cost, &[]);
+            publishing(&[caller, leaf]).swap_remove(0)
+        };
+        caller.calls[1] = Callee::Indirect;
+        let calls = caller.calls.clone();
+        assert_eq!(all(caller, &leaf), [false, true, true]);
+        let around = Calls {
+            calls,
+            edges: vec![(1, Edge::Block), (2, Edge::End)],
+            ..Calls::default()
+        };
+        assert_eq!(all(around, &leaf), [false, true, true]);
+        let in_loop = Calls {
+            calls: vec![Callee::Body(1); 3],
+            edges: vec![(1, Edge::Loop), (2, Edge::End)],
+            ..Calls::default()
+        };
+        assert_eq!(all(in_loop, &leaf), [false, false, true]);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use super::{
     state_prices::{StateCost, StatePrices},
 };
 
-/// Number of the format of [`Schedule`]; part of its hash.
-pub const SCHEDULE_VERSION: u32 = 3;
+/// Number of the format of [`Schedule`], and of the rules by which its prices are charged and published; part of
+/// its hash.
+pub const SCHEDULE_VERSION: u32 = 4;
 
 macro_rules! define_operators {
     ($(@$proposal:ident $operator:ident $({ $($argument:ident: $type:ty),* })? => $visit:ident ($($arity:tt)*))*) => {

@@ -81,6 +81,9 @@ impl Shape {
                     for import in imports {
                         let import = import?;
                         match import.ty {
+                            TypeRef::Func(ty) if shape.gives_references(ty) => {
+                                return Err(foreign_functions(&import));
+                            }
                             TypeRef::Func(ty) => shape.imports.push(Import {
                                 name: import.name.to_owned(),
                                 ty,
@@ -146,6 +149,13 @@ impl Shape {
     fn types_own(&self) -> u32 {
         // A valid module has at most a million types.
         u32::try_from(self.types.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether functions of a type return references.
+    fn gives_references(&self, ty: u32) -> bool {
+        let results = self.signature(ty).map(FuncType::results);
+        let mut results = results.unwrap_or_default().iter();
+        results.any(|ty| matches!(ty, ValType::Ref(ty) if ty.is_func_ref()))
     }
 
     /// A type of functions, by its index.
@@ -216,7 +226,9 @@ impl Shape {
         match operator {
             Operator::Call { function_index } => {
                 match function_index.checked_sub(self.imported()) {
-                    Some(body) => Callee::Body(body as usize),
+                    Some(body) if body < self.bodies() => Callee::Body(body as usize),
+                    // The module is not valid.
+                    Some(_) => Callee::Never,
                     None => Callee::Import,
                 }
             }

@@ -1,17 +1,16 @@
 //! Following an instrumented function beside its original: what has been charged and not yet used, at every
 //! point of every way.
 
-use std::ops::Range;
-
-use wasmparser::{FunctionBody, Operator, ValType};
+use wasmparser::{FunctionBody, Operator};
 
 use super::{
     ProofFault,
-    reading::{Action, Places, added},
+    reading::{Action, added},
+    same::{Code, is_rewritten, places, same},
 };
 use crate::fuel::{
     Check, Instrumentation, UnitPrice,
-    calls::{Call, Callee, Calls},
+    calls::{Callee, Calls, Edge},
     placement::{is_call, is_sized},
     shape::Shape,
 };
@@ -56,42 +55,6 @@ pub(super) struct Called {
     pub(super) offset: usize,
 }
 
-/// Operators with where they begin and end.
-struct Code<'a> {
-    operators: Vec<Operator<'a>>,
-    bounds: Vec<usize>,
-    bytes: &'a [u8],
-    start: usize,
-}
-
-impl<'a> Code<'a> {
-    fn read(body: &FunctionBody<'a>) -> Result<Self, Fault> {
-        let unreadable = |error: wasmparser::BinaryReaderError| {
-            let fault = ProofFault::Unreadable(error.message().to_owned());
-            (error.offset(), fault)
-        };
-        let mut reader = body.get_operators_reader().map_err(unreadable)?;
-        let (mut operators, mut bounds) = (Vec::new(), Vec::new());
-        while !reader.eof() {
-            bounds.push(reader.original_position());
-            operators.push(reader.read().map_err(unreadable)?);
-        }
-        let Range { start, end } = body.range();
-        bounds.push(end);
-        Ok(Self {
-            operators,
-            bounds,
-            bytes: body.as_bytes(),
-            start,
-        })
-    }
-
-    fn bytes_of(&self, number: usize) -> &'a [u8] {
-        let range = self.bounds[number] - self.start..self.bounds[number + 1] - self.start;
-        self.bytes.get(range).unwrap_or_default()
-    }
-}
-
 /// Proves one function, but for what depends on those it calls.
 pub(super) fn prove(
     before: &FunctionBody<'_>,
@@ -112,7 +75,7 @@ pub(super) fn prove(
         }],
         state: Some(State {
             charged: -i64::from(instrumentation.schedule.function()),
-            published: true,
+            published: false,
         }),
         size: None,
         exact: true,
@@ -120,8 +83,10 @@ pub(super) fn prove(
         compared: true,
         entered: false,
         descended: false,
-        calls: Calls::default(),
-        since_call: 0,
+        calls: Calls {
+            cost: instrumentation.schedule.function().into(),
+            ..Calls::default()
+        },
         called: Vec::new(),
         traps_silently: false,
     };
@@ -132,6 +97,9 @@ pub(super) fn prove(
         let rest = &code.operators[at..];
         if let Some((actions, length)) = added(rest, places) {
             for action in actions {
+                if matches!(action, Action::Enter(_)) && at > 0 {
+                    return Err(fail(ProofFault::Depth));
+                }
                 walk.act(action).map_err(fail)?;
             }
             at += length;
@@ -184,122 +152,6 @@ pub(super) fn prove(
     })
 }
 
-/// Where the added locals are, if the others are the original's.
-fn places(
-    before: &FunctionBody<'_>,
-    after: &FunctionBody<'_>,
-    index: usize,
-    shape: &Shape,
-) -> Result<Places, Fault> {
-    let fault = || (after.range().start, ProofFault::Locals);
-    let read = |body: &FunctionBody<'_>| -> Option<Vec<(u32, ValType)>> {
-        body.get_locals_reader()
-            .ok()?
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .ok()
-    };
-    let (own, all) = (
-        read(before).ok_or_else(fault)?,
-        read(after).ok_or_else(fault)?,
-    );
-    let added = all.strip_prefix(own.as_slice()).ok_or_else(fault)?;
-    if added != [(1, ValType::I64), (2, ValType::I32)] {
-        return Err(fault());
-    }
-    let index = u32::try_from(index).map_err(|_too_many| fault())?;
-    let count: u32 = own.iter().map(|(count, _)| count).sum();
-    let counter = shape.parameters(index);
-    Ok(Places {
-        meter: shape.meter(),
-        counter,
-        price: counter + 1 + count,
-    })
-}
-
-/// Whether an operator is written otherwise than it was.
-fn is_rewritten(operator: &Operator<'_>, places: Places) -> bool {
-    match operator {
-        Operator::LocalGet { local_index }
-        | Operator::LocalSet { local_index }
-        | Operator::LocalTee { local_index } => *local_index >= places.counter,
-        Operator::Call { .. }
-        | Operator::CallIndirect { .. }
-        | Operator::RefFunc { .. }
-        | Operator::Return => true,
-        _ => false,
-    }
-}
-
-/// Whether an operator that is written otherwise is, here, where it is `depth` blocks deep: of how many
-/// operators that consists.
-fn same(
-    operator: &Operator<'_>,
-    code: &[Operator<'_>],
-    places: Places,
-    depth: usize,
-    shape: &Shape,
-) -> Option<usize> {
-    use Operator as O;
-    let Places { counter, price, .. } = places;
-    let count = |local: &u32| *local == counter;
-    let table = |local: &u32| *local == price + 1;
-    let length = match (operator, code) {
-        (O::LocalGet { local_index: own }, [O::LocalGet { local_index }, ..])
-        | (O::LocalSet { local_index: own }, [O::LocalSet { local_index }, ..])
-        | (O::LocalTee { local_index: own }, [O::LocalTee { local_index }, ..])
-            if *own >= counter && own + 1 == *local_index =>
-        {
-            1
-        }
-        (
-            O::RefFunc {
-                function_index: own,
-            },
-            [O::RefFunc { function_index }, ..],
-        ) if shape.callee(*own) == *function_index => 1,
-        (O::Return, [O::Br { relative_depth }, ..]) if *relative_depth as usize == depth => 1,
-        (
-            O::Call {
-                function_index: own,
-            },
-            [
-                O::LocalGet { local_index: given },
-                O::Call { function_index },
-                O::LocalSet { local_index: taken },
-                ..,
-            ],
-        ) if shape.callee(*own) == *function_index && count(given) && count(taken) => 3,
-        (
-            O::CallIndirect {
-                type_index: own,
-                table_index: through,
-            },
-            [
-                O::LocalSet { local_index: kept },
-                O::LocalGet { local_index: given },
-                O::LocalGet { local_index: back },
-                O::CallIndirect {
-                    type_index,
-                    table_index,
-                },
-                O::LocalSet { local_index: taken },
-                ..,
-            ],
-        ) if shape.counting(*own) == *type_index
-            && through == table_index
-            && table(kept)
-            && table(back)
-            && count(given)
-            && count(taken) =>
-        {
-            5
-        }
-        _ => return None,
-    };
-    Some(length)
-}
-
 struct Walk<'a> {
     instrumentation: &'a Instrumentation,
     shape: &'a Shape,
@@ -320,8 +172,6 @@ struct Walk<'a> {
     /// Whether the operator that follows was told it.
     descended: bool,
     calls: Calls,
-    /// What operators have cost since the call before.
-    since_call: u64,
     called: Vec<Called>,
     traps_silently: bool,
 }
@@ -334,8 +184,7 @@ impl Walk<'_> {
         match action {
             Action::Enter(max) => {
                 let wanted = self.instrumentation.depth_bytes_max;
-                let first = self.state.is_some_and(|state| state.published);
-                if wanted != Some(max) || self.entered || !first {
+                if wanted != Some(max) || self.entered {
                     return Err(ProofFault::Depth);
                 }
                 self.entered = true;
@@ -414,7 +263,6 @@ impl Walk<'_> {
         self.descended = false;
         let cost = schedule.operator(operator);
         self.calls.cost += u64::from(cost);
-        self.since_call += u64::from(cost);
         let sized = is_sized(operator);
         let traps = matches!(operator, Operator::Unreachable);
         if !(is_call || sized || traps) {
@@ -438,11 +286,7 @@ impl Walk<'_> {
     }
 
     fn call(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
-        let cost = std::mem::take(&mut self.since_call);
-        let mut call = Call {
-            callee: Callee::Never,
-            cost,
-        };
+        let mut callee = Callee::Never;
         let mut called = Called {
             publishes: false,
             is_exact: true,
@@ -452,7 +296,7 @@ impl Walk<'_> {
             if self.instrumentation.depth_bytes_max.is_some() && !self.entered {
                 return Err(ProofFault::Depth);
             }
-            call.callee = self.shape.called(operator);
+            callee = self.shape.called(operator);
             called.is_exact = state.charged == 0;
             called.publishes = state.published;
             // What the callee returns may be more than it published.
@@ -462,7 +306,7 @@ impl Walk<'_> {
                 return Err(ProofFault::Unequal { charged });
             }
         }
-        self.calls.calls.push(call);
+        self.calls.calls.push(callee);
         self.called.push(called);
         Ok(())
     }
@@ -538,7 +382,14 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Tells where calls stand among blocks.
+    fn edge(&mut self, edge: Edge) {
+        let calls = self.calls.calls.len();
+        self.calls.edges.push((calls, edge));
+    }
+
     fn open(&mut self, is_loop: bool, past: Option<State>) {
+        self.edge(if is_loop { Edge::Loop } else { Edge::Block });
         self.frames.push(Frame {
             is_loop,
             target: None,
@@ -591,6 +442,7 @@ impl Walk<'_> {
             self.state = self.frames.last().and_then(|frame| frame.past);
             self.leave(0)?;
         }
+        self.edge(Edge::End);
         let Some(frame) = self.frames.pop() else {
             return Err(ProofFault::Foreign);
         };

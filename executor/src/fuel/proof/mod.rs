@@ -8,17 +8,19 @@
 //! flush, nor a tree of them that could run for long; nothing but added code touches the meter, and that only as
 //! said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
 //!
-//! `reading` takes the added code for what it does; `flow` follows the control flow.
+//! `same` compares with the original, `reading` takes the added code for what it does, `flow` follows the
+//! control flow.
 
 mod flow;
 mod reading;
+mod same;
 
 use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload};
 
 use self::flow::Proved;
 use super::{
     InstrumentError, Instrumentation,
-    calls::{Callee, STRETCH_MAX},
+    calls::{Callee, STRETCH_MAX, Since},
     shape::Shape,
     shim,
 };
@@ -183,7 +185,7 @@ fn far(functions: &[Proved]) -> Option<usize> {
     let unpublished = |function: usize| {
         let Proved { calls, called, .. } = &functions[function];
         let calls = calls.calls.iter().zip(called);
-        calls.filter_map(|(call, called)| match call.callee {
+        calls.filter_map(|(callee, called)| match *callee {
             Callee::Body(callee) if !called.publishes => Some(callee),
             _ => None,
         })
@@ -214,21 +216,24 @@ fn far(functions: &[Proved]) -> Option<usize> {
     let mut all = vec![0_u64; functions.len()];
     for function in order.into_iter().rev() {
         let Proved { calls, called, .. } = &functions[function];
-        let mut since = 0_u64;
+        let mut since = Since::default();
+        let mut edges = calls.edges.iter().peekable();
         all[function] = calls.cost;
-        for (call, called) in calls.calls.iter().zip(called) {
-            since = since.saturating_add(call.cost);
-            match call.callee {
-                _ if called.publishes => since = 0,
-                Callee::Import => since = 0,
-                Callee::Indirect | Callee::Never => {}
-                Callee::Body(callee) => {
-                    all[function] = all[function].saturating_add(all[callee]);
-                    since = since.saturating_add(all[callee]);
-                    if since > STRETCH_MAX {
-                        return Some(function);
-                    }
-                }
+        for (number, (callee, called)) in calls.calls.iter().zip(called).enumerate() {
+            while let Some((_, edge)) = edges.next_if(|(calls, _)| *calls <= number) {
+                since.edge(*edge);
+            }
+            let Callee::Body(callee) = *callee else {
+                continue;
+            };
+            if called.publishes {
+                since.call(all[callee].min(STRETCH_MAX), true);
+                continue;
+            }
+            since.call(all[callee], false);
+            all[function] = all[function].saturating_add(all[callee]);
+            if since.with(0) > STRETCH_MAX {
+                return Some(function);
             }
         }
     }
@@ -244,13 +249,13 @@ fn inexact(functions: &[Proved], shape: &Shape) -> Option<(usize, usize, ProofFa
         if proved.traps_silently && is_loud[function] {
             return Some((function, 0, ProofFault::Unpublished));
         }
-        for (call, called) in proved.calls.calls.iter().zip(&proved.called) {
-            let is_silent = match call.callee {
+        for (callee, called) in proved.calls.calls.iter().zip(&proved.called) {
+            let is_silent = match *callee {
                 Callee::Body(callee) => !is_loud[callee],
                 Callee::Import | Callee::Indirect => false,
                 Callee::Never => true,
             };
-            if call.callee == Callee::Indirect && !called.publishes {
+            if *callee == Callee::Indirect && !called.publishes {
                 return Some((function, called.offset, ProofFault::Unpublished));
             }
             if !is_silent && !called.is_exact {
@@ -269,8 +274,8 @@ fn loud(functions: &[Proved], shape: &Shape) -> Vec<bool> {
         functions.iter().enumerate().zip(shape.imported()..)
     {
         let mut is_loud = calls.is_loud || shape.is_exported(index);
-        for call in &calls.calls {
-            match call.callee {
+        for callee in &calls.calls {
+            match *callee {
                 Callee::Body(callee) => callers[callee].push(function),
                 Callee::Import | Callee::Indirect => is_loud = true,
                 Callee::Never => {}
