@@ -60,14 +60,20 @@ pub(super) struct Body<'a> {
     /// All operators, and where they begin in the module.
     operators: &'a [u8],
     start: usize,
-    placement: Option<Placement>,
     /// Operators to be written otherwise, where they are, in order.
     rewritten: Vec<(Range<usize>, Rewritten)>,
     bytes: usize,
-    /// What it calls.
-    pub(super) calls: Calls,
     /// The estimate of the frame.
     frame_bytes: u32,
+}
+
+/// A function as it was read.
+pub(super) struct ReadBody<'a> {
+    pub(super) body: Body<'a>,
+    /// What is to be done in it, as soon as it is known what others do.
+    pub(super) placement: Placement,
+    /// What it calls.
+    pub(super) calls: Calls,
 }
 
 impl<'a> Body<'a> {
@@ -76,7 +82,7 @@ impl<'a> Body<'a> {
         function: FuncToValidate<ValidatorResources>,
         shape: &Shape,
         instrumentation: &Instrumentation,
-    ) -> Result<Self, InstrumentError> {
+    ) -> Result<ReadBody<'a>, InstrumentError> {
         let schedule = &instrumentation.schedule;
         let index = function.index;
         let counter = shape.parameters(function.index);
@@ -96,10 +102,7 @@ impl<'a> Body<'a> {
         let bytes = body.as_bytes();
         let mut placement = Placement::new(start, schedule.function());
         let mut rewritten = Vec::new();
-        let mut calls = Calls {
-            cost: schedule.function().into(),
-            ..Calls::default()
-        };
+        let mut calls = Calls::new(schedule.function());
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
@@ -120,10 +123,10 @@ impl<'a> Body<'a> {
                 } else {
                     Callee::Never
                 };
-                calls.calls.push(callee);
+                calls.call(callee);
             }
             if let Some(edge) = edge(&operator) {
-                calls.edges.push((calls.calls.len(), edge));
+                calls.edge(edge);
             }
             if let Some(other) = rewrite(&operator, shape, counter, placement.depth()) {
                 rewritten.push((at..next, other));
@@ -132,7 +135,7 @@ impl<'a> Body<'a> {
             placement.operator(&operator, cost, size, at, next);
         }
         calls.is_loud = placement.is_loud() || shape.is_exported(index);
-        Ok(Self {
+        let body = Self {
             locals,
             counter,
             added: values + 1,
@@ -141,9 +144,12 @@ impl<'a> Body<'a> {
             start,
             rewritten,
             bytes: bytes.len(),
-            placement: Some(placement),
-            calls,
             frame_bytes: heights.frame_bytes(values, bytes.len()),
+        };
+        Ok(ReadBody {
+            body,
+            placement,
+            calls,
         })
     }
 
@@ -169,20 +175,17 @@ impl<'a> Body<'a> {
         self.added + 2
     }
 
-    /// Writes it.
+    /// Writes it, with what is to be done in it.
     pub(super) fn write(
-        mut self,
+        &self,
         shape: &Shape,
         instrumentation: &Instrumentation,
+        placement: Placement,
         plan: &Plan,
     ) -> (Vec<u8>, FunctionStats) {
         let depth_max = instrumentation
             .depth_bytes_max
             .filter(|_| !plan.calls.is_empty() || self.frame_bytes > LEAF_BYTES_MAX);
-        let steps = self
-            .placement
-            .take()
-            .map_or_else(Vec::new, |placement| placement.finish(plan));
         let locals = self.locals.iter();
         let mut locals: Vec<_> = locals
             .map(|(count, ty)| (*count, local_type(*ty)))
@@ -201,7 +204,7 @@ impl<'a> Body<'a> {
         let (mut increments, mut safepoints, mut done) = (0, 0, self.start);
         let mut rewritten = self.rewritten.iter().peekable();
         let mut calls = plan.calls.iter();
-        for (at, step) in &steps {
+        for (at, step) in &placement.finish(plan) {
             while let Some((range, other)) = rewritten.next_if(|(range, _)| range.start < *at) {
                 self.copy(done..range.start, &mut out);
                 if other.is_call() {

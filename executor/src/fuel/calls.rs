@@ -3,8 +3,8 @@
 //! An indirect call always does, and a call of an import never: its shim does. A call of a function of the guest's
 //! own does where it could close a cycle of such calls, or where more than [`STRETCH_MAX`] could be executed since
 //! the last flush by the calls before it in its function, and by all that the callee and those it calls without a
-//! flush can execute, each operator once. And which functions are
-//! *silent*: they and all they call publish nothing, so nobody sees the counter in them.
+//! flush can execute, each operator once. And which functions are *silent*: they and all they call publish nothing,
+//! so nobody sees the counter in them.
 //!
 //! Invariants: a cycle of calls passes a flush; what is silent calls nothing else. Cost: linear in the number of calls.
 
@@ -40,11 +40,43 @@ pub(super) struct Calls {
     /// In the order in which they stand there.
     pub(super) calls: Vec<Callee>,
     /// Where blocks begin and end, and how many calls stand before.
-    pub(super) edges: Vec<(usize, Edge)>,
+    edges: Vec<(usize, Edge)>,
     /// What it costs to invoke it, and all of its operators.
     pub(super) cost: u64,
     /// Whether it publishes in loops or for sizes, or hosts call it.
     pub(super) is_loud: bool,
+}
+
+impl Calls {
+    /// Of a function that costs so much to invoke.
+    pub(super) fn new(invocation: u32) -> Self {
+        Self {
+            cost: invocation.into(),
+            ..Self::default()
+        }
+    }
+
+    /// A call, which comes behind all others.
+    pub(super) fn call(&mut self, callee: Callee) {
+        self.calls.push(callee);
+    }
+
+    /// A block begins or ends behind all calls there are.
+    pub(super) fn edge(&mut self, edge: Edge) {
+        self.edges.push((self.calls.len(), edge));
+    }
+
+    /// Each call with its number, and what can have been executed before it, which `each` is to keep up to date.
+    pub(super) fn follow(&self, mut each: impl FnMut(usize, Callee, &mut Since)) {
+        let mut since = Since::default();
+        let mut edges = self.edges.iter().peekable();
+        for (number, callee) in self.calls.iter().enumerate() {
+            while let Some((_, edge)) = edges.next_if(|(calls, _)| *calls <= number) {
+                since.edge(*edge);
+            }
+            each(number, *callee, &mut since);
+        }
+    }
 }
 
 /// What was decided of a function.
@@ -107,12 +139,12 @@ pub(super) fn plan(functions: &[Calls]) -> Vec<Plan> {
 
 /// Finds the stretches of a function and of all it calls, the callees' first.
 fn explore(function: usize, functions: &[Calls], stretches: &mut [Stretch]) {
-    // Functions being looked at, and how many of their calls have been.
-    let mut open = vec![(function, 0)];
     if stretches[function] != Stretch::Unknown {
         return;
     }
     stretches[function] = Stretch::Open;
+    // Functions being looked at, and how many of their calls have been.
+    let mut open = vec![(function, 0)];
     while let Some((function, done)) = open.last_mut() {
         let Some(callee) = functions[*function].calls.get(*done) else {
             // One that closes a cycle is long already.
@@ -158,14 +190,9 @@ fn stretch(function: &Calls, stretches: &[Stretch]) -> Stretch {
 }
 
 fn decide(function: &Calls, stretches: &[Stretch]) -> Vec<CallPlan> {
-    let mut since = Since::default();
-    let mut edges = function.edges.iter().peekable();
     let mut planned = Vec::with_capacity(function.calls.len());
-    for (number, callee) in function.calls.iter().enumerate() {
-        while let Some((_, edge)) = edges.next_if(|(calls, _)| *calls <= number) {
-            since.edge(*edge);
-        }
-        let (stretch, publishes) = match *callee {
+    function.follow(|_, callee, since| {
+        let (stretch, publishes) = match callee {
             Callee::Body(callee) => {
                 let stretch = stretches[callee];
                 let far = since.with(stretch.length()) > STRETCH_MAX;
@@ -183,7 +210,7 @@ fn decide(function: &Calls, stretches: &[Stretch]) -> Vec<CallPlan> {
             publishes,
             is_silent: stretch.is_silent() && !publishes,
         });
-    }
+    });
     planned
 }
 
@@ -197,7 +224,7 @@ pub(super) struct Since {
 }
 
 impl Since {
-    pub(super) fn edge(&mut self, edge: Edge) {
+    fn edge(&mut self, edge: Edge) {
         match edge {
             Edge::Block => self.open.push((self.now, 0)),
             Edge::Loop => {

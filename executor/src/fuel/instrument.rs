@@ -30,8 +30,8 @@ use wasmparser::{
 
 use super::{
     Schedule,
-    body::Body,
-    calls::{Plan, plan},
+    body::{Body, ReadBody},
+    calls::plan,
     layout::{METER_EXPORT, START_EXPORT},
     shape::Shape,
     shim,
@@ -184,9 +184,11 @@ pub(crate) fn instrument_on(
 ) -> Result<Instrumented, InstrumentError> {
     let shape = Shape::read(wasm)?;
     let written = written(bodies(wasm)?, &shape, instrumentation, is_parallel)?;
-    let referred = written.iter().flat_map(|body| body.referred.clone());
+    let referred = written.iter().flat_map(|body| &body.referred).copied();
     let mut writer = Writer::new(&shape, instrumentation, referred.collect(), &written);
-    let mut redirect = Redirect(&shape);
+    // Imported functions are reached through their shims, by hosts all functions through their entries.
+    let mut redirect = Redirect(|function| shape.callee(function));
+    let mut exported = Redirect(|function| shape.entry(function).unwrap_or(function));
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
         if let Some((id, _)) = payload.as_section() {
@@ -216,7 +218,7 @@ pub(crate) fn instrument_on(
             }
             Payload::ExportSection(exports) => {
                 let mut section = ExportSection::new();
-                encoded(Exported(&shape).parse_export_section(&mut section, exports))?;
+                encoded(exported.parse_export_section(&mut section, exports))?;
                 writer.exports(section);
             }
             Payload::TagSection(tags) => {
@@ -271,42 +273,49 @@ struct Written {
     referred: Vec<u32>,
 }
 
-fn written<'a>(
-    bodies: Vec<Validated<'a>>,
+fn written(
+    bodies: Vec<Validated<'_>>,
     shape: &Shape,
     instrumentation: &Instrumentation,
     is_parallel: bool,
 ) -> Result<Vec<Written>, InstrumentError> {
-    let read = |(body, function): Validated<'a>| -> Result<Body<'a>, InstrumentError> {
+    let read = each(bodies, is_parallel, |(body, function)| {
         Body::read(&body, function, shape, instrumentation)
-    };
-    let read: Vec<_> = if is_parallel {
-        bodies.into_par_iter().map(read).collect()
-    } else {
-        bodies.into_iter().map(read).collect()
-    };
-    // Of several errors, the first.
-    let mut bodies = read.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let calls: Vec<_> = bodies
-        .iter_mut()
-        .map(|body| std::mem::take(&mut body.calls))
-        .collect();
-    let plans = plan(&calls);
-    let write = |(body, plan): (Body<'_>, Plan)| {
-        let referred = body.referred();
-        let (bytes, stats) = body.write(shape, instrumentation, &plan);
+    });
+    let (mut bodies, mut calls) = (Vec::new(), Vec::new());
+    for read in read {
+        // Of several errors, the first.
+        let ReadBody {
+            body,
+            placement,
+            calls: called,
+        } = read?;
+        bodies.push((body, placement));
+        calls.push(called);
+    }
+    let planned = bodies.into_iter().zip(plan(&calls)).collect();
+    let written = each(planned, is_parallel, |((body, placement), plan)| {
+        let (bytes, stats) = body.write(shape, instrumentation, placement, &plan);
         Written {
             bytes,
             stats,
-            referred,
+            referred: body.referred(),
         }
-    };
-    Ok(if is_parallel {
-        let bodies = bodies.into_par_iter().zip(plans);
-        bodies.map(write).collect()
+    });
+    Ok(written)
+}
+
+/// What `make` makes of each, in order; at once if `is_parallel`.
+fn each<T: Send, U: Send>(
+    items: Vec<T>,
+    is_parallel: bool,
+    make: impl Fn(T) -> U + Sync + Send,
+) -> Vec<U> {
+    if is_parallel {
+        items.into_par_iter().map(make).collect()
     } else {
-        bodies.into_iter().zip(plans).map(write).collect()
-    })
+        items.into_iter().map(make).collect()
+    }
 }
 
 fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, InstrumentError> {
@@ -315,31 +324,17 @@ fn encoded<T>(result: Result<T, wasm_encoder::reencode::Error>) -> Result<T, Ins
     })
 }
 
-/// Copies sections and replaces references to imported functions by their shims.
-struct Redirect<'a>(&'a Shape);
+/// Copies sections, and replaces references to functions.
+struct Redirect<F>(F);
 
-impl Reencode for Redirect<'_> {
+impl<F: FnMut(u32) -> u32> Reencode for Redirect<F> {
     type Error = std::convert::Infallible;
 
     fn function_index(
         &mut self,
         function: u32,
     ) -> Result<u32, wasm_encoder::reencode::Error<Self::Error>> {
-        Ok(self.0.callee(function))
-    }
-}
-
-/// Copies exports and replaces functions by what hosts call instead.
-struct Exported<'a>(&'a Shape);
-
-impl Reencode for Exported<'_> {
-    type Error = std::convert::Infallible;
-
-    fn function_index(
-        &mut self,
-        function: u32,
-    ) -> Result<u32, wasm_encoder::reencode::Error<Self::Error>> {
-        Ok(self.0.entry(function).unwrap_or(function))
+        Ok((self.0)(function))
     }
 }
 

@@ -12,8 +12,7 @@
 //! Invariants: on every path the charges add up to the price of the operators on it; wherever the counter is
 //! published it is what was executed, to the unit, and so it is where a function returns it; it is published at
 //! every loop header, and before every operator with a size and every `unreachable` but those of silent
-//! functions. Cost: sorting the
-//! ways, and nearly linear beside.
+//! functions. Cost: sorting the ways, and nearly linear beside.
 
 use std::cmp::Reverse;
 

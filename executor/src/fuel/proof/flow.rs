@@ -6,7 +6,7 @@ use wasmparser::{FunctionBody, Operator};
 use super::{
     ProofFault,
     reading::{Action, added},
-    same::{Code, is_rewritten, places, same},
+    same::{Code, Fault, is_rewritten, places, same},
 };
 use crate::fuel::{
     Check, Instrumentation, UnitPrice,
@@ -14,8 +14,6 @@ use crate::fuel::{
     placement::{is_call, is_sized},
     shape::Shape,
 };
-
-type Fault = (usize, ProofFault);
 
 /// What is known at a point that can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +81,7 @@ pub(super) fn prove(
         compared: true,
         entered: false,
         descended: false,
-        calls: Calls {
-            cost: instrumentation.schedule.function().into(),
-            ..Calls::default()
-        },
+        calls: Calls::new(instrumentation.schedule.function()),
         called: Vec::new(),
         traps_silently: false,
     };
@@ -122,15 +117,12 @@ pub(super) fn prove(
             continue;
         }
         let depth = walk.frames.len().saturating_sub(1);
-        let Some(length) = same(operator, rest, places, depth, shape) else {
-            let is_same = original.bytes_of(next) == code.bytes_of(at);
-            if !is_same || is_rewritten(operator, places) {
-                return Err(fail(ProofFault::Foreign));
-            }
-            walk.operator(operator, code.bounds[at]).map_err(fail)?;
-            (next, at) = (next + 1, at + 1);
-            continue;
+        let length = if is_rewritten(operator, places) {
+            same(operator, rest, places, depth, shape)
+        } else {
+            (original.bytes_of(next) == code.bytes_of(at)).then_some(1)
         };
+        let length = length.ok_or_else(|| fail(ProofFault::Foreign))?;
         walk.operator(operator, code.bounds[at]).map_err(fail)?;
         (next, at) = (next + 1, at + length);
     }
@@ -188,19 +180,10 @@ impl Walk<'_> {
                     return Err(ProofFault::Depth);
                 }
                 self.entered = true;
-                return Ok(());
             }
-            Action::Descend => {
-                self.descended = self.entered;
-                return Ok(());
-            }
-            _ => {}
-        }
-        let Some(state) = &mut self.state else {
+            Action::Descend => self.descended = self.entered,
             // Nobody gets here.
-            return Ok(());
-        };
-        match action {
+            _ if self.state.is_none() => {}
             Action::Add(amount) => {
                 self.exact()?;
                 self.charge(amount);
@@ -214,21 +197,24 @@ impl Walk<'_> {
             }
             Action::Publish => {
                 self.calls.is_loud = true;
-                self.exact = state.charged == 0;
-                state.published = true;
+                self.exact = self.charged_exactly().is_ok();
+                self.publish(true);
                 self.needs_safepoint = false;
                 self.compared = false;
             }
             Action::Compare => self.compared = true,
-            Action::Enter(_) | Action::Descend => {}
         }
         Ok(())
     }
 
     fn charge(&mut self, amount: i64) {
         self.credit(amount);
+        self.publish(false);
+    }
+
+    fn publish(&mut self, published: bool) {
         if let Some(state) = &mut self.state {
-            state.published = false;
+            state.published = published;
         }
     }
 
@@ -306,7 +292,7 @@ impl Walk<'_> {
                 return Err(ProofFault::Unequal { charged });
             }
         }
-        self.calls.calls.push(callee);
+        self.calls.call(callee);
         self.called.push(called);
         Ok(())
     }
@@ -337,9 +323,7 @@ impl Walk<'_> {
                 self.safepoint()?;
                 self.open(true, None);
                 // Who comes back may have charged without publishing.
-                if let Some(state) = &mut self.state {
-                    state.published = false;
-                }
+                self.publish(false);
                 if let Some(frame) = self.frames.last_mut() {
                     frame.target = self.state;
                 }
@@ -356,24 +340,18 @@ impl Walk<'_> {
             }
             Operator::End => self.end()?,
             Operator::Br { relative_depth } => {
-                self.branch(*relative_depth)?;
+                self.branch(*relative_depth as usize)?;
                 self.state = None;
             }
-            Operator::BrIf { relative_depth } => self.branch(*relative_depth)?,
+            Operator::BrIf { relative_depth } => self.branch(*relative_depth as usize)?,
             Operator::BrTable { targets } => {
                 for target in targets.targets().flatten().chain([targets.default()]) {
-                    self.branch(target)?;
+                    self.branch(target as usize)?;
                 }
                 self.state = None;
             }
             Operator::Return => {
-                self.branch(
-                    self.frames
-                        .len()
-                        .saturating_sub(1)
-                        .try_into()
-                        .unwrap_or(u32::MAX),
-                )?;
+                self.branch(self.frames.len().saturating_sub(1))?;
                 self.state = None;
             }
             Operator::Unreachable => self.state = None,
@@ -382,14 +360,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Tells where calls stand among blocks.
-    fn edge(&mut self, edge: Edge) {
-        let calls = self.calls.calls.len();
-        self.calls.edges.push((calls, edge));
-    }
-
     fn open(&mut self, is_loop: bool, past: Option<State>) {
-        self.edge(if is_loop { Edge::Loop } else { Edge::Block });
+        self.calls
+            .edge(if is_loop { Edge::Loop } else { Edge::Block });
         self.frames.push(Frame {
             is_loop,
             target: None,
@@ -405,17 +378,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn branch(&mut self, depth: u32) -> Result<(), ProofFault> {
+    fn branch(&mut self, depth: usize) -> Result<(), ProofFault> {
         self.safepoint()?;
         self.leave(depth)
     }
 
     /// Goes to where branches to an open block go.
-    fn leave(&mut self, depth: u32) -> Result<(), ProofFault> {
+    fn leave(&mut self, depth: usize) -> Result<(), ProofFault> {
         let Some(state) = self.state else {
             return Ok(());
         };
-        let number = self.frames.len().checked_sub(1 + depth as usize);
+        let number = self.frames.len().checked_sub(1 + depth);
         let Some(frame) = number.and_then(|number| self.frames.get_mut(number)) else {
             return Err(ProofFault::Foreign);
         };
@@ -442,7 +415,7 @@ impl Walk<'_> {
             self.state = self.frames.last().and_then(|frame| frame.past);
             self.leave(0)?;
         }
-        self.edge(Edge::End);
+        self.calls.edge(Edge::End);
         let Some(frame) = self.frames.pop() else {
             return Err(ProofFault::Foreign);
         };

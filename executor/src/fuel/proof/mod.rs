@@ -20,7 +20,7 @@ use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload};
 use self::flow::Proved;
 use super::{
     InstrumentError, Instrumentation,
-    calls::{Callee, STRETCH_MAX, Since},
+    calls::{Callee, STRETCH_MAX},
     shape::Shape,
     shim,
 };
@@ -216,26 +216,23 @@ fn far(functions: &[Proved]) -> Option<usize> {
     let mut all = vec![0_u64; functions.len()];
     for function in order.into_iter().rev() {
         let Proved { calls, called, .. } = &functions[function];
-        let mut since = Since::default();
-        let mut edges = calls.edges.iter().peekable();
-        all[function] = calls.cost;
-        for (number, (callee, called)) in calls.calls.iter().zip(called).enumerate() {
-            while let Some((_, edge)) = edges.next_if(|(calls, _)| *calls <= number) {
-                since.edge(*edge);
-            }
-            let Callee::Body(callee) = *callee else {
-                continue;
+        let (mut sum, mut is_far) = (calls.cost, false);
+        calls.follow(|number, callee, since| {
+            let Callee::Body(callee) = callee else {
+                return;
             };
-            if called.publishes {
+            if called[number].publishes {
                 since.call(all[callee].min(STRETCH_MAX), true);
-                continue;
+                return;
             }
             since.call(all[callee], false);
-            all[function] = all[function].saturating_add(all[callee]);
-            if since.with(0) > STRETCH_MAX {
-                return Some(function);
-            }
+            sum = sum.saturating_add(all[callee]);
+            is_far |= since.with(0) > STRETCH_MAX;
+        });
+        if is_far {
+            return Some(function);
         }
+        all[function] = sum;
     }
     None
 }

@@ -8,7 +8,8 @@ use wasmparser::{FunctionBody, Operator, ValType};
 use super::{ProofFault, reading::Places};
 use crate::fuel::shape::Shape;
 
-type Fault = (usize, ProofFault);
+/// What is wrong, and where in the instrumented module.
+pub(super) type Fault = (usize, ProofFault);
 
 /// Operators with where they begin and end.
 pub(super) struct Code<'a> {
