@@ -26,6 +26,8 @@ struct Report {
     functions: usize,
     increments: u64,
     safepoints: u64,
+    /// Loops written out so that several turns share a safepoint.
+    loops_written_out: u64,
     /// Operators that were proved to be counted, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     proved: Option<u64>,
@@ -39,8 +41,16 @@ struct FunctionReport {
     index: usize,
     increments: u32,
     safepoints: u32,
+    loops_written_out: u32,
     bytes_before: usize,
     bytes_after: usize,
+}
+
+/// Loops whose turns share safepoints.
+fn written_out(function: &FunctionStats) -> u32 {
+    let loops = function.turns.iter().filter(|turns| **turns > 1).count();
+    // A function has less than 8 million operators.
+    u32::try_from(loops).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn run(args: &InstrumentArgs) -> Result<Verdict, CliError> {
@@ -99,6 +109,7 @@ impl Report {
             index,
             increments: function.increments,
             safepoints: function.safepoints,
+            loops_written_out: written_out(function),
             bytes_before: function.bytes_before,
             bytes_after: function.bytes_after,
         });
@@ -109,6 +120,7 @@ impl Report {
             functions: made.functions.len(),
             increments: sum(|function| function.increments),
             safepoints: sum(|function| function.safepoints),
+            loops_written_out: sum(written_out),
             proved: None,
             stats: stats.then(|| functions.collect()),
         }
@@ -128,6 +140,8 @@ impl Report {
         ]);
         rows.add_row(["increments", "0", &thousands_u64(self.increments)]);
         rows.add_row(["safepoints", "0", &thousands_u64(self.safepoints)]);
+        let loops = thousands_u64(self.loops_written_out);
+        rows.add_row(["loops written out", "0", &loops]);
         say(rows)?;
         say(format!("schedule {}", self.schedule))?;
         if let Some(operators) = self.proved {
@@ -147,6 +161,7 @@ impl Report {
             "function",
             "increments",
             "safepoints",
+            "loops written out",
             "bytes before",
             "bytes after",
         ];
@@ -156,6 +171,7 @@ impl Report {
                 function.index.to_string(),
                 function.increments.to_string(),
                 function.safepoints.to_string(),
+                function.loops_written_out.to_string(),
                 thousands(function.bytes_before),
                 thousands(function.bytes_after),
             ]);

@@ -2,15 +2,16 @@
 //!
 //! It shares nothing with the executor's. Before every operator it adds the operator's price to a
 //! global, so that the count is right wherever a run stops. Wherever the rules in `docs/fuel.md` say
-//! that the count is published, it copies the count to a second global. Which calls publish, and which traps, is
-//! taken from the module that is judged ([`Publishing`]); that those are enough is for the proof to say. It is
-//! slow and large, and may be.
+//! that the count is published, it copies the count to a second global. Which calls publish, which traps, and at
+//! which turns loops do, is taken from the module that is judged ([`Publishing`]); that those are enough is for the
+//! proof to say. It is slow and large, and may be.
 
 use std::convert::Infallible;
 
+use slackwater_executor::fuel::Instrumented;
 use wasm_encoder::{
-    CodeSection, ConstExpr, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
-    Instruction, Module, RawSection, SectionId, ValType,
+    BlockType, CodeSection, ConstExpr, ExportKind, ExportSection, Function, GlobalSection,
+    GlobalType, Instruction, Module, RawSection, SectionId, ValType,
     reencode::{Error, Reencode, utils},
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
@@ -79,20 +80,22 @@ impl Counts {
     }
 }
 
-/// Where a function publishes, beside its loops and its operators with sizes.
+/// Where a function publishes, beside its operators with sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Publishing {
     /// Of each call, in order.
     calls: Vec<bool>,
-    /// Of each `unreachable`.
+    /// Of each `unreachable`; those of loops as often as they are written out.
     traps: Vec<bool>,
+    /// At one of how many turns, of each loop.
+    turns: Vec<u32>,
 }
 
 impl Publishing {
-    /// Of each function of a module that was instrumented, without comparing; those that were added are behind.
-    pub fn of(instrumented: &[u8]) -> Vec<Self> {
-        let (mut meter, mut functions) = (0, Vec::new());
-        for payload in Parser::new(0).parse_all(instrumented) {
+    /// Of each function of a module that was instrumented, without comparing.
+    pub fn of(instrumented: &Instrumented) -> Vec<Self> {
+        let (mut meter, mut bodies) = (0, Vec::new());
+        for payload in Parser::new(0).parse_all(&instrumented.wasm) {
             match payload.expect("the module is valid") {
                 Payload::ImportSection(imports) => {
                     let imports = imports.into_iter().map(|import| import.expect("valid").ty);
@@ -101,18 +104,21 @@ impl Publishing {
                         .count();
                 }
                 Payload::MemorySection(memories) => meter += memories.count() as usize - 1,
-                Payload::CodeSectionEntry(body) => {
-                    let operators: Result<Vec<_>, _> = body
-                        .get_operators_reader()
-                        .expect("valid")
-                        .into_iter()
-                        .collect();
-                    functions.push(Self::of_function(&operators.expect("valid"), meter));
-                }
+                Payload::CodeSectionEntry(body) => bodies.push(body),
                 _ => {}
             }
         }
-        functions
+        // Those that were added are behind.
+        let functions = bodies.into_iter().zip(&instrumented.functions);
+        let publishing = functions.map(|(body, stats)| {
+            let operators = body.get_operators_reader().expect("valid").into_iter();
+            let operators: Result<Vec<_>, _> = operators.collect();
+            Self {
+                turns: stats.turns.clone(),
+                ..Self::of_function(&operators.expect("valid"), meter)
+            }
+        });
+        publishing.collect()
     }
 
     fn of_function(operators: &[Operator<'_>], meter: usize) -> Self {
@@ -143,6 +149,35 @@ impl Publishing {
         }
         publishing
     }
+
+    /// Of each `unreachable` of the original, in order; all that stand for one do the same.
+    fn traps(&self, original: &[Operator<'_>]) -> Vec<bool> {
+        let (mut turns, mut traps) = (self.turns.iter(), self.traps.iter());
+        let (mut found, mut open) = (Vec::new(), Vec::new());
+        for operator in original {
+            match operator {
+                Operator::Block { .. } | Operator::If { .. } => open.push(None),
+                Operator::Loop { .. } => {
+                    let turns = turns.next().copied().unwrap_or(1);
+                    open.push(Some((turns, found.len())));
+                }
+                Operator::End => {
+                    if let Some(Some((turns, first))) = open.pop() {
+                        for _ in 1..turns {
+                            let again: Vec<bool> = found[first..]
+                                .iter()
+                                .filter_map(|_| traps.next().copied())
+                                .collect();
+                            assert_eq!(again, found[first..], "each turn is like the first");
+                        }
+                    }
+                }
+                Operator::Unreachable => found.push(traps.next() == Some(&true)),
+                _ => {}
+            }
+        }
+        found
+    }
 }
 
 /// Instruments `wasm`, which must be valid within a profile; its functions publish as is said.
@@ -150,6 +185,8 @@ pub fn count_every_operator(wasm: &[u8], prices: Prices, publishing: &[Publishin
     let mut naive = Naive {
         prices,
         publishing: publishing.iter(),
+        types: Vec::new(),
+        functions: Vec::new().into_iter(),
         imported: 0,
         globals: 0,
         start: None,
@@ -167,6 +204,10 @@ struct Naive<'a> {
     prices: Prices,
     /// Of the functions that follow.
     publishing: std::slice::Iter<'a, Publishing>,
+    /// Number of parameters of each type.
+    types: Vec<u32>,
+    /// Types of the functions that follow.
+    functions: std::vec::IntoIter<u32>,
     /// Number of imported functions.
     imported: u32,
     /// Globals of the guest; the index of the first one that is added.
@@ -189,6 +230,18 @@ impl Naive<'_> {
                         self.globals += u32::from(matches!(ty, TypeRef::Global(_)));
                         self.imported += u32::from(matches!(ty, TypeRef::Func(_)));
                     }
+                }
+                Payload::TypeSection(types) => {
+                    let types = types.clone().into_iter_err_on_gc_types();
+                    let parameters = types.map(|ty| {
+                        let ty = ty.expect("the module is valid");
+                        u32::try_from(ty.params().len()).expect("few")
+                    });
+                    self.types = parameters.collect();
+                }
+                Payload::FunctionSection(functions) => {
+                    let functions: Result<Vec<u32>, _> = functions.clone().into_iter().collect();
+                    self.functions = functions.expect("the module is valid").into_iter();
                 }
                 Payload::GlobalSection(globals) => self.globals += globals.count(),
                 Payload::StartSection { func, .. } => {
@@ -238,6 +291,28 @@ impl Naive<'_> {
     fn publish(&self, function: &mut Function) {
         function.instruction(&Instruction::GlobalGet(self.globals + EXACT));
         function.instruction(&Instruction::GlobalSet(self.globals + PUBLISHED));
+    }
+
+    /// Publishes after each so many turns.
+    fn publish_at(&self, turn: u32, turns: u32, function: &mut Function) {
+        function.instruction(&Instruction::LocalGet(turn));
+        function.instruction(&Instruction::I32Const(turns.cast_signed()));
+        function.instruction(&Instruction::I32Eq);
+        function.instruction(&Instruction::If(BlockType::Empty));
+        self.publish(function);
+        function.instruction(&Instruction::I32Const(0));
+        function.instruction(&Instruction::LocalSet(turn));
+        function.instruction(&Instruction::End);
+        function.instruction(&Instruction::LocalGet(turn));
+        function.instruction(&Instruction::I32Const(1));
+        function.instruction(&Instruction::I32Add);
+        function.instruction(&Instruction::LocalSet(turn));
+    }
+
+    /// Number of parameters of the function that comes next.
+    fn parameters(&mut self) -> u32 {
+        let ty = self.functions.next().unwrap_or_default();
+        self.types.get(ty as usize).copied().unwrap_or_default()
     }
 }
 
@@ -293,12 +368,23 @@ impl Reencode for Naive<'_> {
         code: &mut CodeSection,
         body: FunctionBody<'_>,
     ) -> Result<(), Error> {
-        let mut function = self.new_function_with_parsed_locals(&body)?;
+        let mut locals = Vec::new();
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
+            locals.push((count, self.val_type(ty)?));
+        }
+        // How many turns the innermost loop has made.
+        let turn = self.parameters() + locals.iter().map(|(count, _)| count).sum::<u32>();
+        locals.push((1, ValType::I32));
+        let mut function = Function::new(locals);
         self.charge(self.prices.invocation, &mut function);
+        let operators: Result<Vec<_>, _> = body.get_operators_reader()?.into_iter().collect();
+        let operators = operators?;
         let publishing = self.publishing.next().cloned().unwrap_or_default();
-        let (mut calls, mut traps) = (publishing.calls.into_iter(), publishing.traps.into_iter());
-        for operator in body.get_operators_reader()? {
-            let operator = operator?;
+        let mut traps = publishing.traps(&operators).into_iter();
+        let mut calls = publishing.calls.into_iter();
+        let mut turns = publishing.turns.into_iter();
+        for operator in operators {
             self.charge((self.prices.operator)(&operator), &mut function);
             let publishes = match &operator {
                 // The shim of an import does.
@@ -312,10 +398,17 @@ impl Reencode for Naive<'_> {
             if publishes {
                 self.publish(&mut function);
             }
-            let is_loop = matches!(operator, Operator::Loop { .. });
+            let turns =
+                matches!(operator, Operator::Loop { .. }).then(|| turns.next().unwrap_or(1));
+            if turns.is_some() {
+                function.instruction(&Instruction::I32Const(0));
+                function.instruction(&Instruction::LocalSet(turn));
+            }
             function.instruction(&self.instruction(operator)?);
-            if is_loop {
-                self.publish(&mut function);
+            match turns {
+                Some(1) => self.publish(&mut function),
+                Some(turns) => self.publish_at(turn, turns, &mut function),
+                None => {}
             }
         }
         code.function(&function);

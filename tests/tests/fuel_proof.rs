@@ -23,7 +23,7 @@ use slackwater_tests::{
     wast_suite::{Step, steps, wast_files},
 };
 use sp_core::storage::well_known_keys::CODE;
-use wasm_encoder::{CodeSection, Instruction, MemArg, Module, RawSection};
+use wasm_encoder::{BlockType, CodeSection, Instruction, MemArg, Module, RawSection};
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
 /// Every way to instrument.
@@ -129,8 +129,12 @@ fn random_modules_are_proved() {
 enum Planted {
     /// A charge is one more, or one less.
     Charge(i64),
-    /// A flush is left out.
+    /// Words are dropped instead of flushed.
     Flush,
+    /// The flush of a loop is left out.
+    Safepoint,
+    /// That of a loop which is written out.
+    Again,
     /// A callee is not given the count.
     Given,
     /// What a callee returns is not taken for the count.
@@ -149,12 +153,18 @@ enum Planted {
     Missing,
     /// A size has another price.
     Size,
+    /// A loop that is written out goes on where it is left.
+    Leaves,
+    /// It is left where it goes on.
+    Turned,
 }
 
-const PLANTED: [Planted; 12] = [
+const PLANTED: [Planted; 16] = [
     Planted::Charge(1),
     Planted::Charge(-1),
     Planted::Flush,
+    Planted::Safepoint,
+    Planted::Again,
     Planted::Given,
     Planted::Taken,
     Planted::Returned,
@@ -164,10 +174,31 @@ const PLANTED: [Planted; 12] = [
     Planted::Reset,
     Planted::Missing,
     Planted::Size,
+    Planted::Leaves,
+    Planted::Turned,
 ];
 
 /// What stands for some operators instead: how many, and what.
 type Replaced = (usize, Vec<Instruction<'static>>);
+
+/// Whether the count is published before control goes elsewhere, but for comparisons that were added.
+fn flushes_first(mut operators: &[Operator<'_>], meter: u32) -> bool {
+    use Operator::{Br, BrIf, BrTable, Else, End, I64Store, If, Loop, Unreachable};
+    loop {
+        operators = match operators {
+            [I64Store { memarg }, ..]
+                if memarg.memory == meter && memarg.offset == COUNTER_OFFSET =>
+            {
+                return true;
+            }
+            [If { .. }, Unreachable, End, rest @ ..] => rest,
+            [Br { .. } | BrIf { .. } | BrTable { .. } | If { .. }, ..]
+            | [Else | End | Loop { .. } | Unreachable, ..]
+            | [] => return false,
+            [_, rest @ ..] => rest,
+        }
+    }
+}
 
 /// What a fault makes of the operators that begin here, if it can be here.
 fn planted(fault: Planted, operators: &[Operator<'_>], meter: u32) -> Option<Replaced> {
@@ -186,6 +217,38 @@ fn planted(fault: Planted, operators: &[Operator<'_>], meter: u32) -> Option<Rep
         ) => Some((1, vec![Instruction::I64Const(value + by)])),
         (Planted::Flush, [Operator::I64Store { memarg }, ..]) if word(memarg, COUNTER_OFFSET) => {
             Some((1, drop_both))
+        }
+        (
+            Planted::Safepoint,
+            [
+                Operator::Loop {
+                    blockty: wasmparser::BlockType::Empty,
+                },
+                Operator::I32Const { value: 0 },
+                Operator::LocalGet { .. },
+                Operator::I64Store { memarg },
+                rest @ ..,
+            ],
+        ) if word(memarg, COUNTER_OFFSET) && !flushes_first(rest, meter) => {
+            Some((4, vec![Instruction::Loop(BlockType::Empty)]))
+        }
+        (
+            Planted::Again,
+            [
+                Operator::I32Const { value: 0 },
+                Operator::LocalGet { .. },
+                Operator::I64Store { memarg },
+                rest @ ..,
+            ],
+        ) if word(memarg, COUNTER_OFFSET) => {
+            // Comparing and charging may stand between.
+            let mut rest = rest.iter().take(16).skip_while(|operator| {
+                !matches!(
+                    operator,
+                    Operator::Br { relative_depth: 0 } | Operator::Call { .. }
+                )
+            });
+            matches!(rest.next(), Some(Operator::Br { .. })).then(|| (3, Vec::new()))
         }
         (Planted::Given, [Operator::LocalGet { .. }, Operator::Call { .. }, ..]) => {
             Some((1, vec![Instruction::I64Const(0)]))
@@ -270,6 +333,16 @@ fn planted(fault: Planted, operators: &[Operator<'_>], meter: u32) -> Option<Rep
                 ..,
             ],
         ) => Some((1, vec![Instruction::I64Const(value - 1)])),
+        (
+            Planted::Leaves,
+            [
+                Operator::Br { relative_depth: 3 },
+                Operator::End,
+                Operator::End,
+                ..,
+            ],
+        ) => Some((1, vec![Instruction::Br(1)])),
+        (Planted::Turned, [Operator::I32Eqz, Operator::If { .. }, ..]) => Some((1, Vec::new())),
         _ => None,
     }
 }

@@ -117,7 +117,7 @@ impl Side {
         let (made, start) = match &self.way {
             Way::Naive => {
                 let judged = instrumented(wasm, &Instrumentation::new(Check::None));
-                let publishing = Publishing::of(&judged.wasm);
+                let publishing = Publishing::of(&judged);
                 let naive = count_every_operator(wasm, DEFAULT_PRICES, &publishing);
                 (naive, NAIVE_START)
             }

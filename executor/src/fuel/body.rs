@@ -1,10 +1,11 @@
 //! One function, read and written again with what is added to it.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use wasm_encoder::{BlockType, Function, Instruction, ValType};
 use wasmparser::{
-    FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, ValidatorResources,
+    BinaryReader, FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator,
+    OperatorsReader, ValidatorResources,
 };
 
 use super::{
@@ -13,9 +14,10 @@ use super::{
     code::Writing,
     instrument::local_type,
     layout::{DEPTH_OFFSET, EXHAUSTED_OFFSET, SIZE_OFFSET},
-    placement::{Placement, Step, ends_block, is_call},
+    placement::{Placement, Read, Step, ends_block, is_call},
     schedule::{UnitPrice, proposal},
     shape::Shape,
+    unroll::{Added, Unroll, Unrolled},
 };
 
 /// Proposals whose operators can be metered: those of the widest profile.
@@ -57,9 +59,10 @@ pub(super) struct Body<'a> {
     added: u32,
     /// Type of its results.
     results: BlockType,
-    /// All operators, and where they begin in the module.
-    operators: &'a [u8],
-    start: usize,
+    /// All operators, those of small loops several times.
+    operators: Cow<'a, [u8]>,
+    /// How many times those of each loop.
+    turns: Vec<u32>,
     /// Operators to be written otherwise, where they are, in order.
     rewritten: Vec<(Range<usize>, Rewritten)>,
     bytes: usize,
@@ -95,27 +98,24 @@ impl<'a> Body<'a> {
             values = values.saturating_add(count);
             locals.push((count, ty));
         }
-        let mut heights = Heights::new(body, function, instrumentation)?;
-        let mut reader = body.get_operators_reader()?;
-        let start = reader.original_position();
-        let Range { end, .. } = body.range();
-        let bytes = body.as_bytes();
-        let mut placement = Placement::new(start, schedule.function());
+        let heights = Heights::new(body, function, instrumentation)?;
+        let bytes = body.as_bytes().len();
+        let (unrolled, heights) = unrolled(body, heights, results)?;
+        let mut placement = Placement::new(schedule.function());
         let mut rewritten = Vec::new();
         let mut calls = Calls::new(schedule.function());
+        let mut added = unrolled.added.iter().peekable();
+        let mut reader = OperatorsReader::new(BinaryReader::new(&unrolled.operators, 0));
         while !reader.eof() {
             let at = reader.original_position();
             let operator = reader.read()?;
-            let proposal = proposal(&operator);
-            if !PROPOSALS.contains(&proposal) {
-                return Err(InstrumentError::Feature {
-                    proposal,
-                    offset: at,
-                });
-            }
-            heights.operator(at, &operator)?;
             let next = reader.original_position();
-            let cost = schedule.operator(&operator);
+            let added = added.next_if(|(place, _)| *place == at);
+            let added = added.map(|(_, added)| *added);
+            let cost = match added {
+                Some(added) => added.cost(schedule),
+                None => schedule.operator(&operator),
+            };
             calls.cost += u64::from(cost);
             if is_call(&operator) {
                 let callee = if placement.is_reached() {
@@ -125,26 +125,36 @@ impl<'a> Body<'a> {
                 };
                 calls.call(callee);
             }
-            if let Some(edge) = edge(&operator) {
-                calls.edge(edge);
+            match edge(&operator) {
+                // It may not publish.
+                Some(_) if added == Some(Added::Loop) => calls.edge(Edge::Block),
+                Some(edge) => calls.edge(edge),
+                None => {}
             }
             if let Some(other) = rewrite(&operator, shape, counter, placement.depth()) {
                 rewritten.push((at..next, other));
             }
-            let size = schedule.size(&operator).filter(|price| price.fuel > 0);
-            placement.operator(&operator, cost, size, at, next);
+            let read = Read {
+                operator: &operator,
+                added,
+                cost,
+                size: schedule.size(&operator).filter(|price| price.fuel > 0),
+                range: at..next,
+            };
+            placement.operator(&read);
         }
         calls.is_loud = placement.is_loud() || shape.is_exported(index);
+        let frame_bytes = heights.frame_bytes(values, unrolled.operators.len());
         let body = Self {
             locals,
             counter,
             added: values + 1,
             results,
-            operators: &bytes[bytes.len() - (end - start)..],
-            start,
+            operators: unrolled.operators,
+            turns: unrolled.turns,
             rewritten,
-            bytes: bytes.len(),
-            frame_bytes: heights.frame_bytes(values, bytes.len()),
+            bytes,
+            frame_bytes,
         };
         Ok(ReadBody {
             body,
@@ -177,7 +187,7 @@ impl<'a> Body<'a> {
 
     /// Writes it, with what is to be done in it.
     pub(super) fn write(
-        &self,
+        self,
         shape: &Shape,
         instrumentation: &Instrumentation,
         placement: Placement,
@@ -201,7 +211,7 @@ impl<'a> Body<'a> {
             self.enter(max, &mut out);
         }
         out.add(&Instruction::Block(self.results));
-        let (mut increments, mut safepoints, mut done) = (0, 0, self.start);
+        let (mut increments, mut safepoints, mut done) = (0, 0, 0);
         let mut rewritten = self.rewritten.iter().peekable();
         let mut calls = plan.calls.iter();
         for (at, step) in &placement.finish(plan) {
@@ -227,11 +237,12 @@ impl<'a> Body<'a> {
         }
         // What is left is the last `end`.
         out.add(&Instruction::LocalGet(self.counter));
-        self.copy(done..self.start + self.operators.len(), &mut out);
+        self.copy(done..self.operators.len(), &mut out);
         let bytes = function.into_raw_body();
         let stats = FunctionStats {
             increments,
             safepoints,
+            turns: self.turns,
             bytes_before: self.bytes,
             bytes_after: bytes.len(),
             frame_bytes: self.frame_bytes,
@@ -240,8 +251,7 @@ impl<'a> Body<'a> {
     }
 
     fn copy(&self, range: Range<usize>, out: &mut Writing<'_>) {
-        let operators = &self.operators[range.start - self.start..range.end - self.start];
-        out.function.raw(operators.iter().copied());
+        out.function.raw(self.operators[range].iter().copied());
     }
 
     /// Reads how deep the callers are, and traps if there is no room for this frame.
@@ -337,6 +347,32 @@ impl<'a> Body<'a> {
         out.add(&Instruction::I64Add);
         out.add(&Instruction::LocalSet(self.counter));
     }
+}
+
+/// Reads the operators of a function, and writes out its small loops.
+fn unrolled<'a>(
+    body: &FunctionBody<'a>,
+    mut heights: Heights,
+    results: BlockType,
+) -> Result<(Unrolled<'a>, Heights), InstrumentError> {
+    let mut unroll = Unroll::new(results);
+    let mut reader = body.get_operators_reader()?;
+    let start = reader.original_position();
+    while !reader.eof() {
+        let at = reader.original_position();
+        let operator = reader.read()?;
+        let proposal = proposal(&operator);
+        if !PROPOSALS.contains(&proposal) {
+            return Err(InstrumentError::Feature {
+                proposal,
+                offset: at,
+            });
+        }
+        heights.operator(at, &operator)?;
+        unroll.operator(&operator, at - start, reader.original_position() - start);
+    }
+    let operators = &body.as_bytes()[start - body.range().start..];
+    Ok((unroll.finish(operators), heights))
 }
 
 /// What is written instead of an operator.

@@ -151,12 +151,15 @@ pub struct Instrumented {
 }
 
 /// What was added to a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionStats {
     /// Places that add to the counter.
     pub increments: u32,
     /// Places that publish the counter.
     pub safepoints: u32,
+    /// For each of its loops, in order, how many turns are written out: 1 if it publishes the counter whenever it
+    /// begins a turn, else it does after so many.
+    pub turns: Vec<u32>,
     /// Bytes of the body before.
     pub bytes_before: usize,
     /// Bytes of the body now.
@@ -295,11 +298,12 @@ fn written(
     }
     let planned = bodies.into_iter().zip(plan(&calls)).collect();
     let written = each(planned, is_parallel, |((body, placement), plan)| {
+        let referred = body.referred();
         let (bytes, stats) = body.write(shape, instrumentation, placement, &plan);
         Written {
             bytes,
             stats,
-            referred: body.referred(),
+            referred,
         }
     });
     Ok(written)
@@ -485,7 +489,7 @@ impl<'a> Writer<'a> {
         self.before(u8::MAX);
         Instrumented {
             wasm: self.module.finish(),
-            functions: self.bodies.iter().map(|body| body.stats).collect(),
+            functions: self.bodies.iter().map(|body| body.stats.clone()).collect(),
         }
     }
 }

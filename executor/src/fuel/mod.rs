@@ -46,6 +46,7 @@ mod shim;
 mod state_meter;
 mod state_prices;
 mod sync;
+mod unroll;
 
 pub use arbiter::ARBITER_PERIOD_DEFAULT;
 pub(crate) use arbiter::Arbiter;

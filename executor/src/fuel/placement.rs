@@ -11,14 +11,14 @@
 //!
 //! Invariants: on every path the charges add up to the price of the operators on it; wherever the counter is
 //! published it is what was executed, to the unit, and so it is where a function returns it; it is published at
-//! every loop header, and before every operator with a size and every `unreachable` but those of silent
-//! functions. Cost: sorting the ways, and nearly linear beside.
+//! every loop header, of a loop that was written out before it begins anew, and before every operator with a size
+//! and every `unreachable` but those of silent functions. Cost: sorting the ways, and nearly linear beside.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, ops::Range};
 
 use wasmparser::Operator;
 
-use super::{calls::Plan, potentials::Potentials, schedule::UnitPrice};
+use super::{calls::Plan, potentials::Potentials, schedule::UnitPrice, unroll::Added};
 
 /// Something to be done at one place of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,18 @@ pub(super) enum Step {
     Flush { check: bool },
     /// All ways out have met: the function's results are on the stack.
     Leave,
+}
+
+/// An operator as it is read.
+pub(super) struct Read<'a> {
+    pub(super) operator: &'a Operator<'a>,
+    /// If the original does not have it, what it is for.
+    pub(super) added: Option<Added>,
+    pub(super) cost: u32,
+    /// What the size costs on top of the stack.
+    pub(super) size: Option<UnitPrice>,
+    /// Where it is.
+    pub(super) range: Range<usize>,
 }
 
 /// A point of a function, by number.
@@ -57,6 +69,8 @@ struct Way {
     frequency: u64,
     /// Number of the step at which it is charged.
     step: usize,
+    /// Whether it ends in a trap, where only a function that is not silent publishes.
+    traps: bool,
 }
 
 /// A block that is open.
@@ -74,6 +88,8 @@ enum Kind {
     Block,
     /// How often control comes from before it.
     Loop(u64),
+    /// One turn of several, and how often it is made.
+    Turn(u64),
     /// Where and how often the other arm begins.
     If(Point, u64),
 }
@@ -101,8 +117,8 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// For a function whose operators begin at `start`, and whose invocation costs this much.
-    pub(super) fn new(start: usize, invocation: u32) -> Self {
+    /// For a function whose invocation costs this much.
+    pub(super) fn new(invocation: u32) -> Self {
         let mut placement = Self {
             steps: Vec::new(),
             ways: Vec::new(),
@@ -115,7 +131,7 @@ impl Placement {
         let owed = -i64::from(invocation);
         placement.potentials.join(EXACT, ENTRY, owed);
         placement.open(Kind::Block);
-        placement.begin(ENTRY, CALLS, start, None);
+        placement.begin(ENTRY, CALLS, 0, None);
         placement
     }
 
@@ -124,32 +140,40 @@ impl Placement {
         self.frames.len() - 1
     }
 
-    /// Takes in the operator from `at` to `next`, which costs so much, and so much for its size.
-    pub(super) fn operator(
-        &mut self,
-        operator: &Operator<'_>,
-        cost: u32,
-        size: Option<UnitPrice>,
-        at: usize,
-        next: usize,
-    ) {
+    /// Takes in an operator.
+    pub(super) fn operator(&mut self, read: &Read<'_>) {
+        let Read { operator, .. } = *read;
+        let Range {
+            start: at,
+            end: next,
+        } = read.range;
         if let Some(here) = &self.here {
-            self.ways[here.way].cost += i64::from(cost);
+            self.ways[here.way].cost += i64::from(read.cost);
             if is_barrier(operator) {
-                self.barrier(operator, size, at, next);
+                self.barrier(read);
             }
         }
         if is_call(operator) {
             self.call(next);
         }
         match operator {
+            Operator::Block { .. } if read.added == Some(Added::Turn) => self.open_turn(),
             Operator::Block { .. } => self.open(Kind::Block),
+            Operator::Loop { .. } if read.added == Some(Added::Loop) => self.open_turns(next),
             Operator::Loop { .. } => self.open_loop(next),
-            Operator::If { .. } => self.open_if(next),
+            Operator::If { .. } if read.added == Some(Added::Exit) => {
+                self.open_if(next, TURNS * TURNS);
+            }
+            Operator::If { .. } => self.open_if(next, 2),
             Operator::Else => self.other_arm(next),
             Operator::End if self.frames.len() == 1 => self.leave(at),
             Operator::End => self.join(at, next),
             Operator::Br { relative_depth } => {
+                match read.added {
+                    Some(Added::End) => self.seldom(),
+                    Some(Added::Again) => self.again(at),
+                    _ => {}
+                }
                 self.branch(&[*relative_depth], 1);
             }
             Operator::BrIf { relative_depth } => {
@@ -183,6 +207,7 @@ impl Placement {
             cost: 0,
             frequency,
             step: self.steps.len(),
+            traps: false,
         });
         self.steps.push((at, Step::Charge(0)));
         self.here = Some(Here {
@@ -208,14 +233,13 @@ impl Placement {
         }
     }
 
-    fn barrier(
-        &mut self,
-        operator: &Operator<'_>,
-        size: Option<UnitPrice>,
-        at: usize,
-        next: usize,
-    ) {
-        if let Some(size) = size {
+    fn barrier(&mut self, read: &Read<'_>) {
+        let Read { operator, .. } = *read;
+        let Range {
+            start: at,
+            end: next,
+        } = read.range;
+        if let Some(size) = read.size {
             self.steps.push((at, Step::Size(size)));
         }
         let check = is_sized(operator);
@@ -225,6 +249,7 @@ impl Placement {
             return;
         };
         if matches!(operator, Operator::Unreachable) {
+            self.ways[here.way].traps = true;
             // It ends in a trap whatever happens, so it hardly ever runs.
             for way in &mut self.ways[here.line..] {
                 way.frequency = 0;
@@ -258,12 +283,50 @@ impl Placement {
         }
     }
 
-    fn open_if(&mut self, next: usize) {
+    /// A loop that publishes where it goes back.
+    fn open_turns(&mut self, next: usize) {
+        let outside = self.here.as_ref().map_or(0, |here| here.frequency);
+        self.open(Kind::Loop(outside));
+        let label = self.frames[self.frames.len() - 1].label;
+        if self.end(label).is_some() {
+            self.begin(label, outside.saturating_mul(TURNS), next, None);
+        }
+    }
+
+    /// Before it goes back, which is after many turns.
+    fn again(&mut self, at: usize) {
+        self.seldom();
+        if let Some(here) = self.end(EXACT) {
+            self.is_loud = true;
+            self.steps.push((at, Step::Flush { check: false }));
+            self.begin(EXACT, here.frequency, at, None);
+        }
+    }
+
+    /// A turn of a loop, at whose end the next one hardly ever does not begin.
+    fn open_turn(&mut self) {
+        let frequency = self.here.as_ref().map_or(0, |here| here.frequency);
+        self.open(Kind::Turn(frequency));
+    }
+
+    /// What is being read comes to pass at the end of a loop only.
+    fn seldom(&mut self) {
+        if let Some(here) = &mut self.here {
+            here.frequency /= TURNS * TURNS;
+            for way in &mut self.ways[here.line..] {
+                way.frequency = way.frequency.min(here.frequency);
+            }
+        }
+    }
+
+    /// The condition holds one of `share` times.
+    fn open_if(&mut self, next: usize, share: u64) {
         let condition = self.potentials.add();
         match self.end(condition) {
             Some(here) => {
-                self.open(Kind::If(condition, here.frequency / 2));
-                self.begin(condition, here.frequency / 2, next, None);
+                let holds = here.frequency / share;
+                self.open(Kind::If(condition, here.frequency - holds));
+                self.begin(condition, holds, next, None);
             }
             None => self.open(Kind::Block),
         }
@@ -329,7 +392,11 @@ impl Placement {
         if let Some(frame) = self.frames.pop()
             && frame.reached
         {
-            self.begin(frame.label, frame.frequency, next, None);
+            let frequency = match frame.kind {
+                Kind::Turn(frequency) => frequency,
+                _ => frame.frequency,
+            };
+            self.begin(frame.label, frequency, next, None);
         }
     }
 
@@ -363,6 +430,7 @@ impl Placement {
                 self.potentials.join(EXACT, *point, 0);
             }
         }
+        self.ways.retain(|way| !(way.traps && plan.is_silent));
         let mut order: Vec<usize> = (0..self.ways.len()).collect();
         order.sort_by_key(|way| Reverse(self.ways[*way].frequency));
         for way in order {
@@ -431,96 +499,4 @@ pub(super) fn ends_block(operator: &Operator<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use wasmparser::{Parser, Payload};
-
-    use super::*;
-    use crate::fuel::{Schedule, calls::CallPlan};
-
-    /// What is to be done in the first function of a module; its calls are all silent, or none is.
-    fn steps(text: &str, silent: bool) -> Vec<Step> {
-        let wasm = wat::parse_str(text).expect("wat");
-        let schedule = Schedule::default();
-        let bodies = Parser::new(0).parse_all(&wasm);
-        let mut bodies = bodies.filter_map(|payload| match payload.expect("valid") {
-            Payload::CodeSectionEntry(body) => Some(body),
-            _ => None,
-        });
-        let body = bodies.next().expect("a function");
-        let mut reader = body.get_operators_reader().expect("valid");
-        let mut placement = Placement::new(reader.original_position(), schedule.function());
-        while !reader.eof() {
-            let at = reader.original_position();
-            let operator = reader.read().expect("valid");
-            let cost = schedule.operator(&operator);
-            placement.operator(&operator, cost, None, at, reader.original_position());
-        }
-        let call = CallPlan {
-            publishes: false,
-            is_silent: silent,
-        };
-        let plan = Plan {
-            is_silent: false,
-            calls: vec![call; placement.calls.len()],
-        };
-        let steps = placement.finish(&plan).into_iter();
-        steps.map(|(_, step)| step).collect()
-    }
-
-    const FLUSH: Step = Step::Flush { check: false };
-
-    /// The first example of the documentation.
-    #[test]
-    fn what_is_always_executed_is_free() {
-        let text = "(module (func (param i32) (result i32)
-            local.get 0 i32.eqz
-            if
-                local.get 0 i32.const 2 i32.add i32.const 3 i32.add local.set 0
-            else
-                i32.const 1 local.set 0
-            end
-            local.get 0 i32.const 7 i32.mul i32.eqz))";
-        let text = text.replacen("i32.const 3 i32.add ", "i32.eqz ", 1);
-        assert_eq!(
-            steps(&text, false),
-            [Step::Charge(13), Step::Charge(10), Step::Leave]
-        );
-    }
-
-    /// The second: what follows the loop is charged where the function is left.
-    #[test]
-    fn a_turn_of_a_loop_charges_once() {
-        let text = "(module (func (param i32)
-            block
-                loop
-                    local.get 0 i32.const 1 i32.sub local.tee 0 i32.eqz br_if 1
-                    local.get 0 local.set 0 br 0
-                end
-            end))";
-        let turn = [Step::Charge(1), FLUSH, Step::Charge(9)];
-        let expected = [&turn[..], &[Step::Leave, Step::Charge(6)]].concat();
-        assert_eq!(steps(text, false), expected);
-    }
-
-    #[test]
-    fn ways_go_on_behind_silent_calls_only() {
-        let text = "(module (func call 1 call 1 call 1) (func))";
-        assert_eq!(steps(text, true), [Step::Leave, Step::Charge(4)]);
-        let each = [Step::Charge(2), Step::Charge(1), Step::Charge(1)];
-        let exact = [&each[..], &[Step::Leave]].concat();
-        assert_eq!(steps(text, false), exact);
-    }
-
-    #[test]
-    fn what_ends_in_a_trap_is_charged_there() {
-        let text = "(module (func (param i32)
-            block
-                local.get 0 br_if 0
-                unreachable
-            end
-            local.get 0 drop))";
-        let trap = [Step::Charge(3), FLUSH];
-        let expected = [&trap[..], &[Step::Leave, Step::Charge(4)]].concat();
-        assert_eq!(steps(text, false), expected);
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use super::{
 
 /// Number of the format of [`Schedule`], and of the rules by which its prices are charged and published; part of
 /// its hash.
-pub const SCHEDULE_VERSION: u32 = 4;
+pub const SCHEDULE_VERSION: u32 = 5;
 
 macro_rules! define_operators {
     ($(@$proposal:ident $operator:ident $({ $($argument:ident: $type:ty),* })? => $visit:ident ($($arity:tt)*))*) => {

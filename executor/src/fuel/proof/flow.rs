@@ -7,6 +7,7 @@ use super::{
     ProofFault,
     reading::{Action, added},
     same::{Code, Fault, is_rewritten, places, same},
+    turns::{Progress, Turns},
 };
 use crate::fuel::{
     Check, Instrumentation, UnitPrice,
@@ -87,6 +88,7 @@ pub(super) fn prove(
     };
     let last = original.operators.len().saturating_sub(1);
     let (mut next, mut at, mut wrapped) = (0, 0, false);
+    let mut turns = Turns::default();
     while at < code.operators.len() {
         let fail = |fault| (code.bounds[at], fault);
         let rest = &code.operators[at..];
@@ -111,6 +113,11 @@ pub(super) fn prove(
         let Some(operator) = original.operators.get(next) else {
             break;
         };
+        let step = turns.step(&mut walk, &original.operators, next, rest, code.bounds[at]);
+        if let Some(Progress { next: then, length }) = step.map_err(fail)? {
+            (next, at) = (then, at + length);
+            continue;
+        }
         if matches!((operator, &rest[0]), (Operator::End, Operator::Else)) && next < last {
             walk.add_else().map_err(fail)?;
             at += 1;
@@ -144,7 +151,7 @@ pub(super) fn prove(
     })
 }
 
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     instrumentation: &'a Instrumentation,
     shape: &'a Shape,
     frames: Vec<Frame>,
@@ -231,7 +238,12 @@ impl Walk<'_> {
         self.instrumentation.check == Check::Synchronous && !self.compared
     }
 
-    fn operator(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
+    /// Takes in an operator of the original's.
+    pub(super) fn operator(
+        &mut self,
+        operator: &Operator<'_>,
+        offset: usize,
+    ) -> Result<(), ProofFault> {
         if self.must_compare() {
             return Err(ProofFault::Unchecked);
         }
@@ -269,6 +281,40 @@ impl Walk<'_> {
         }
         self.exact = true;
         self.follow(operator)
+    }
+
+    /// Number of open blocks, without that around all.
+    pub(super) fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Takes in an operator that was added, and costs nothing.
+    pub(super) fn added(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
+        self.pay_nothing()?;
+        self.follow(operator)
+    }
+
+    /// Takes in what an operator of the original's costs, for which there is another.
+    pub(super) fn pay(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
+        self.pay_nothing()?;
+        let cost = self.instrumentation.schedule.operator(operator);
+        self.calls.cost += u64::from(cost);
+        self.credit(-i64::from(cost));
+        Ok(())
+    }
+
+    /// Nothing is left to be done before something is taken in that is not paid for.
+    fn pay_nothing(&self) -> Result<(), ProofFault> {
+        if self.must_compare() {
+            return Err(ProofFault::Unchecked);
+        }
+        if self.size.is_some() {
+            return Err(ProofFault::Size);
+        }
+        if self.descended {
+            return Err(ProofFault::Depth);
+        }
+        self.exact()
     }
 
     fn call(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
@@ -318,20 +364,15 @@ impl Walk<'_> {
 
     fn follow(&mut self, operator: &Operator<'_>) -> Result<(), ProofFault> {
         match operator {
-            Operator::Block { .. } => self.open(false, None),
+            Operator::Block { .. } => self.open(None),
             Operator::Loop { .. } => {
                 self.safepoint()?;
-                self.open(true, None);
-                // Who comes back may have charged without publishing.
-                self.publish(false);
-                if let Some(frame) = self.frames.last_mut() {
-                    frame.target = self.state;
-                }
+                self.open_loop(Edge::Loop);
                 self.needs_safepoint = self.state.is_some();
             }
             Operator::If { .. } => {
                 self.safepoint()?;
-                self.open(false, self.state);
+                self.open(self.state);
             }
             Operator::Else => {
                 self.safepoint()?;
@@ -360,14 +401,36 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn open(&mut self, is_loop: bool, past: Option<State>) {
-        self.calls
-            .edge(if is_loop { Edge::Loop } else { Edge::Block });
+    fn open(&mut self, past: Option<State>) {
+        self.calls.edge(Edge::Block);
         self.frames.push(Frame {
-            is_loop,
+            is_loop: false,
             target: None,
             past,
         });
+    }
+
+    fn open_loop(&mut self, edge: Edge) {
+        self.calls.edge(edge);
+        // Who comes back may have charged without publishing.
+        self.publish(false);
+        self.frames.push(Frame {
+            is_loop: true,
+            target: self.state,
+            past: None,
+        });
+    }
+
+    /// A loop of turns, which need not pass a safepoint when it is entered.
+    pub(super) fn open_turns(&mut self) -> Result<(), ProofFault> {
+        self.safepoint()?;
+        self.open_loop(Edge::Block);
+        Ok(())
+    }
+
+    /// Between two turns: if no other begins, there must be a safepoint.
+    pub(super) fn turn(&mut self, ended: bool) {
+        self.needs_safepoint = ended && self.state.is_some();
     }
 
     /// Before control goes elsewhere, the loop it is in must have passed a safepoint.

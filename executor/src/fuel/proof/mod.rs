@@ -8,12 +8,13 @@
 //! flush, nor a tree of them that could run for long; nothing but added code touches the meter, and that only as
 //! said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
 //!
-//! `same` compares with the original, `reading` takes the added code for what it does, `flow` follows the
-//! control flow.
+//! `same` compares with the original, `turns` loops that were written out, `reading` takes the added code for what
+//! it does, `flow` follows the control flow.
 
 mod flow;
 mod reading;
 mod same;
+mod turns;
 
 use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload};
 
