@@ -404,7 +404,7 @@ mod tests {
                 end
             end))";
         let (lines, turns) = unrolled(text);
-        assert_eq!(turns, [8]);
+        assert_eq!(turns, [4]);
         let turn = [
             "Block { blockty: Empty } Turn",
             "LocalGet { local_index: 0 }",
@@ -430,7 +430,7 @@ mod tests {
             "End",
             "End",
         ];
-        let turns = turn.repeat(8);
+        let turns = turn.repeat(4);
         assert_eq!(lines, [&before[..], &turns, &after].concat());
     }
 
@@ -443,7 +443,7 @@ mod tests {
             end
             drop))";
         let (lines, turns) = unrolled(text);
-        assert_eq!(turns, [8]);
+        assert_eq!(turns, [4]);
         let turn = [
             "Block { blockty: Empty } Turn",
             "LocalGet { local_index: 0 }",
@@ -463,13 +463,14 @@ mod tests {
     fn long_loops_and_those_that_call_or_hold_others_stay() {
         let nops = "nop ".repeat(OPERATORS_MAX as usize);
         for (body, expected) in [
-            ("local.get 0 br_if 0", &[8][..]),
-            ("br 0", &[8]),
+            ("local.get 0 br_if 0", &[4][..]),
+            ("br 0", &[4]),
             ("nop", &[1]),
             ("call 0 br 0", &[1]),
-            ("loop br 0 end br 0", &[1, 8]),
+            ("loop br 0 end br 0", &[1, 4]),
             ("local.get 0 br_table 0 1", &[1]),
             (&format!("{nops} br 0"), &[1]),
+            (&format!("{} br 0", "nop ".repeat(31)), &[3]),
             (&format!("{} br 0", &nops[8..]), &[2]),
         ] {
             let (_, turns) = unrolled(&format!("(module (func (param i32) loop {body} end))"));
