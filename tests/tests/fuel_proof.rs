@@ -37,7 +37,17 @@ fn ways() -> Vec<Instrumentation> {
         }
     }
     let mut dear = Instrumentation::new(Check::None);
-    for (name, fuel) in [("operator End", 3), ("operator Else", 2), ("function", 70)] {
+    for (name, fuel) in [
+        ("operator End", 3),
+        ("operator Else", 2),
+        ("operator Block", 5),
+        ("operator Loop", 7),
+        ("operator If", 11),
+        ("operator Br", 13),
+        ("operator BrIf", 17),
+        ("operator I32Eqz", 19),
+        ("function", 70),
+    ] {
         dear.schedule.set(name, fuel).expect("a price");
     }
     ways.push(dear);
@@ -129,6 +139,12 @@ fn random_modules_are_proved() {
 enum Planted {
     /// A charge is one more, or one less.
     Charge(i64),
+    /// A charge is made, and the count set to what it was before.
+    Stale,
+    /// A charge is wrong, between two that wrap around.
+    Wrapped,
+    /// A price is that of the size before.
+    Unkept,
     /// Words are dropped instead of flushed.
     Flush,
     /// The flush of a loop is left out.
@@ -159,9 +175,12 @@ enum Planted {
     Turned,
 }
 
-const PLANTED: [Planted; 16] = [
+const PLANTED: [Planted; 19] = [
     Planted::Charge(1),
     Planted::Charge(-1),
+    Planted::Stale,
+    Planted::Wrapped,
+    Planted::Unkept,
     Planted::Flush,
     Planted::Safepoint,
     Planted::Again,
@@ -215,6 +234,41 @@ fn planted(fault: Planted, operators: &[Operator<'_>], meter: u32) -> Option<Rep
                 ..,
             ],
         ) => Some((1, vec![Instruction::I64Const(value + by)])),
+        (
+            Planted::Stale | Planted::Wrapped,
+            [
+                Operator::LocalGet { local_index },
+                Operator::I64Const { value },
+                Operator::I64Add,
+                Operator::LocalSet { local_index: set },
+                ..,
+            ],
+        ) if local_index == set => {
+            let add = |value| {
+                let [get, set] = [Instruction::LocalGet, Instruction::LocalSet];
+                let (get, set) = (get(*local_index), set(*local_index));
+                vec![get, Instruction::I64Const(value), Instruction::I64Add, set]
+            };
+            let by = if fault == Planted::Stale {
+                let before = vec![Instruction::LocalGet(*local_index)];
+                let after = vec![Instruction::LocalSet(*local_index)];
+                [before, add(*value), after]
+            } else {
+                [add(i64::MAX), add(value + 5), add(-i64::MAX)]
+            };
+            Some((4, by.concat()))
+        }
+        (
+            Planted::Unkept,
+            [
+                Operator::LocalTee { .. },
+                Operator::LocalGet { .. },
+                Operator::I64ExtendI32U,
+                Operator::I64Const { .. },
+                Operator::I64Mul,
+                ..,
+            ],
+        ) => Some((1, Vec::new())),
         (Planted::Flush, [Operator::I64Store { memarg }, ..]) if word(memarg, COUNTER_OFFSET) => {
             Some((1, drop_both))
         }

@@ -10,6 +10,7 @@
 //! | `limits` | whose limit a call is under |
 //! | `layout` | the words of the meter |
 //! | `shape` | what of a module matters here |
+//! | `unroll` | small loops, written out for several turns |
 //! | `placement`, `potentials`, `calls` | where a function charges and publishes |
 //! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |

@@ -1,6 +1,7 @@
 //! Small loops written out several times over, so that several turns share one safepoint and one charge.
 //!
-//! A loop without loops and calls in it, of at most [`OPERATORS_MAX`] operators, becomes
+//! A loop of at most [`OPERATORS_MAX`] operators, which has no parameters, at most one result, and in it no loop,
+//! call, `br_table` or operator with a size, and to which something branches back that is ever reached, becomes
 //!
 //! ```text
 //! block $exit                 ;; of the loop's type
@@ -22,8 +23,8 @@
 //! the loop's `end`, and `if`, which pays for the `br_if` it was. Compilers place what is in an `if` out of the way,
 //! so that one turn goes straight on to the next.
 //!
-//! Invariants: operators that are not added stand in the order of the original, in each turn. A function becomes
-//! at most [`BYTES_MAX`] longer. Cost: linear in what is read and written.
+//! Invariants: operators that are not added stand in the order of the original, in each turn; each turn can be reached.
+//! The operators become at most [`BYTES_MAX`] bytes more. Cost: linear in what is read and written.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -42,7 +43,8 @@ const OPERATORS_MAX: u32 = 64;
 const TURNS_OPERATORS: u32 = 96;
 /// Most turns that share a safepoint.
 const TURNS_MAX: u32 = 4;
-/// Most bytes that are added to a function; loops behind are left as they are.
+/// Most bytes by which the operators of a function become more; loops that end when there is no room are left as
+/// they are.
 const BYTES_MAX: usize = 64 << 10;
 
 /// What an operator is for that the original does not have.
@@ -86,8 +88,23 @@ pub(super) struct Unrolled<'a> {
     pub(super) turns: Vec<u32>,
 }
 
-/// A block that is open: whether branches to it carry nothing.
-type IsPlain = bool;
+/// A block that is open.
+struct Open {
+    kind: Kind,
+    /// Whether branches to it carry nothing.
+    is_plain: bool,
+    /// Whether anything gets to its beginning, and to its label.
+    is_entered: bool,
+    is_reached: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Block,
+    Loop,
+    /// Without `else`, so far.
+    If,
+}
 
 /// A loop that has been found fit so far.
 struct Candidate {
@@ -99,8 +116,6 @@ struct Candidate {
     operators: u32,
     /// Open blocks in its body, outside all others.
     depth: usize,
-    /// Whether anything branches back.
-    turns: bool,
     /// Where a `br_if` outside all blocks of the body does, the last.
     back: Range<usize>,
     leaving: Vec<Leaving>,
@@ -111,7 +126,7 @@ struct Leaving {
     range: Range<usize>,
     relative_depth: u32,
     is_conditional: bool,
-    is_plain: IsPlain,
+    is_plain: bool,
 }
 
 /// A loop to be written out.
@@ -127,7 +142,9 @@ struct Found {
 
 /// Reads a function operator by operator, and finds the loops to be written out.
 pub(super) struct Unroll {
-    open: Vec<IsPlain>,
+    open: Vec<Open>,
+    /// Whether anything gets to the operator that comes next.
+    is_live: bool,
     operators: u32,
     candidate: Option<Candidate>,
     found: Vec<Found>,
@@ -138,36 +155,78 @@ pub(super) struct Unroll {
 impl Unroll {
     /// For a function with results of this type.
     pub(super) fn new(results: BlockType) -> Self {
-        Self {
-            open: vec![matches!(results, BlockType::Empty)],
+        let mut unroll = Self {
+            open: Vec::new(),
+            is_live: true,
             operators: 0,
             candidate: None,
             found: Vec::new(),
             turns: Vec::new(),
             bytes: 0,
-        }
+        };
+        unroll.open(Kind::Block, matches!(results, BlockType::Empty));
+        unroll
     }
 
     /// Takes in the operator from `at` to `next`.
     pub(super) fn operator(&mut self, operator: &Operator<'_>, at: usize, next: usize) {
         // A valid function has less than 8 million operators.
         self.operators = self.operators.saturating_add(1);
+        if is_call(operator) || is_sized(operator) {
+            self.candidate = None;
+        }
+        let is_plain = |ty: &wasmparser::BlockType| *ty == wasmparser::BlockType::Empty;
         match operator {
-            Operator::Block { blockty } | Operator::If { blockty } => {
-                self.open.push(*blockty == wasmparser::BlockType::Empty);
-            }
+            Operator::Block { blockty } => self.open(Kind::Block, is_plain(blockty)),
+            Operator::If { blockty } => self.open(Kind::If, is_plain(blockty)),
             Operator::Loop { blockty } => self.begin(*blockty, at, next),
+            Operator::Else => self.other_arm(),
             Operator::End => self.end(at, next),
-            Operator::Br { relative_depth } => self.branch(*relative_depth, at..next, false),
-            Operator::BrIf { relative_depth } => self.branch(*relative_depth, at..next, true),
-            operator
-                if is_call(operator)
-                    || is_sized(operator)
-                    || matches!(operator, Operator::BrTable { .. }) =>
-            {
-                self.candidate = None;
+            Operator::Br { relative_depth } => {
+                self.branch(*relative_depth, at..next, false);
+                self.is_live = false;
             }
+            Operator::BrIf { relative_depth } => self.branch(*relative_depth, at..next, true),
+            Operator::BrTable { targets } => {
+                self.candidate = None;
+                for target in targets.targets().flatten().chain([targets.default()]) {
+                    self.reach(target);
+                }
+                self.is_live = false;
+            }
+            Operator::Return | Operator::Unreachable => self.is_live = false,
             _ => {}
+        }
+    }
+
+    fn open(&mut self, kind: Kind, is_plain: bool) {
+        self.open.push(Open {
+            kind,
+            is_plain,
+            is_entered: self.is_live,
+            is_reached: false,
+        });
+    }
+
+    /// The label of the block at this depth.
+    fn label(&mut self, relative_depth: u32) -> Option<&mut Open> {
+        let number = self.open.len().checked_sub(1 + relative_depth as usize)?;
+        self.open.get_mut(number)
+    }
+
+    /// A branch from here to a block.
+    fn reach(&mut self, relative_depth: u32) {
+        let is_live = self.is_live;
+        if let Some(open) = self.label(relative_depth) {
+            open.is_reached |= is_live;
+        }
+    }
+
+    fn other_arm(&mut self) {
+        self.reach(0);
+        if let Some(open) = self.open.last_mut() {
+            open.kind = Kind::Block;
+            self.is_live = open.is_entered;
         }
     }
 
@@ -178,7 +237,7 @@ impl Unroll {
             B::Type(ty) => Some(BlockType::Result(local_type(ty))),
             B::FuncType(_) => None,
         };
-        self.open.push(ty.is_some());
+        self.open(Kind::Loop, ty.is_some());
         // One around it is not innermost.
         self.candidate = ty.map(|ty| Candidate {
             number: self.turns.len(),
@@ -187,7 +246,6 @@ impl Unroll {
             body: next,
             operators: self.operators,
             depth: self.open.len(),
-            turns: false,
             back: 0..0,
             leaving: Vec::new(),
         });
@@ -195,11 +253,9 @@ impl Unroll {
     }
 
     fn branch(&mut self, relative_depth: u32, range: Range<usize>, is_conditional: bool) {
+        self.reach(relative_depth);
+        let is_plain = self.label(relative_depth).is_some_and(|open| open.is_plain);
         let Some(candidate) = &mut self.candidate else {
-            return;
-        };
-        let target = self.open.len().checked_sub(1 + relative_depth as usize);
-        let Some(is_plain) = target.and_then(|target| self.open.get(target)) else {
             return;
         };
         let inside = self.open.len() - candidate.depth;
@@ -208,26 +264,25 @@ impl Unroll {
                 range,
                 relative_depth,
                 is_conditional,
-                is_plain: *is_plain,
+                is_plain,
             }),
-            std::cmp::Ordering::Equal => {
-                candidate.turns = true;
-                if is_conditional && inside == 0 {
-                    candidate.back = range;
-                }
-            }
-            std::cmp::Ordering::Greater => {}
+            std::cmp::Ordering::Equal if is_conditional && inside == 0 => candidate.back = range,
+            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => {}
         }
     }
 
     fn end(&mut self, at: usize, next: usize) {
         let depth = self.open.len();
-        self.open.pop();
-        let closed = self
-            .candidate
-            .take_if(|candidate| candidate.depth == depth)
-            .filter(|candidate| candidate.turns);
-        let Some(candidate) = closed else {
+        let Some(open) = self.open.pop() else {
+            return;
+        };
+        match open.kind {
+            Kind::Block => self.is_live |= open.is_reached,
+            Kind::If => self.is_live |= open.is_reached || open.is_entered,
+            Kind::Loop => {}
+        }
+        let closed = self.candidate.take_if(|candidate| candidate.depth == depth);
+        let Some(candidate) = closed.filter(|_| open.is_reached) else {
             return;
         };
         let operators = self.operators - candidate.operators - 1;
@@ -466,6 +521,16 @@ mod tests {
             ("local.get 0 br_if 0", &[4][..]),
             ("br 0", &[4]),
             ("nop", &[1]),
+            ("local.get 0 if unreachable end return br 0", &[1]),
+            ("block local.get 0 br_if 1 end", &[4]),
+            ("block br 0 end br 0", &[4]),
+            ("block br 1 end br 0", &[4]),
+            ("loop return end br 0", &[1, 1]),
+            (
+                "local.get 0 if (result i32) i32.const 1 else return end br_if 0",
+                &[4],
+            ),
+            ("local.get 0 if return else return end br 0", &[1]),
             ("call 0 br 0", &[1]),
             ("loop br 0 end br 0", &[1, 4]),
             ("local.get 0 br_table 0 1", &[1]),
@@ -480,8 +545,8 @@ mod tests {
 
     #[test]
     fn a_function_grows_only_so_far() {
-        let loops = "loop br 0 end ".repeat(5_000);
-        let (_, turns) = unrolled(&format!("(module (func {loops}))"));
+        let loops = "loop local.get 0 br_if 0 end ".repeat(5_000);
+        let (_, turns) = unrolled(&format!("(module (func (param i32) {loops}))"));
         let written = turns.iter().position(|turns| *turns == 1);
         assert!(written.is_some_and(|written| (500..2_000).contains(&written)));
     }

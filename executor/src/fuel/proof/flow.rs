@@ -80,6 +80,7 @@ pub(super) fn prove(
         exact: true,
         needs_safepoint: false,
         compared: true,
+        on_line: false,
         entered: false,
         descended: false,
         calls: Calls::new(instrumentation.schedule.function()),
@@ -164,8 +165,10 @@ pub(super) struct Walk<'a> {
     exact: bool,
     /// Whether a loop has begun, and passed no safepoint yet.
     needs_safepoint: bool,
-    /// Whether it was compared since it was published.
+    /// Whether it was compared since it was published, which must be at once where guests compare.
     compared: bool,
+    /// Whether nothing has come together since.
+    on_line: bool,
     /// Whether the depth was read.
     entered: bool,
     /// Whether the operator that follows was told it.
@@ -209,7 +212,7 @@ impl Walk<'_> {
                 self.needs_safepoint = false;
                 self.compared = false;
             }
-            Action::Compare => self.compared = true,
+            Action::Compare => (self.compared, self.on_line) = (true, true),
         }
         Ok(())
     }
@@ -272,7 +275,7 @@ impl Walk<'_> {
         }
         if sized {
             self.settled()?;
-            if self.state.is_some() && !self.compared {
+            if self.state.is_some() && !(self.compared && self.on_line) {
                 return Err(ProofFault::Unchecked);
             }
         }
@@ -318,6 +321,8 @@ impl Walk<'_> {
     }
 
     fn call(&mut self, operator: &Operator<'_>, offset: usize) -> Result<(), ProofFault> {
+        // What was called since a loop began counts as executed since its flush.
+        self.safepoint()?;
         let mut callee = Callee::Never;
         let mut called = Called {
             publishes: false,
@@ -375,11 +380,15 @@ impl Walk<'_> {
                 self.open(self.state);
             }
             Operator::Else => {
+                self.on_line = false;
                 self.safepoint()?;
                 self.leave(0)?;
                 self.state = self.frames.last_mut().and_then(|frame| frame.past.take());
             }
-            Operator::End => self.end()?,
+            Operator::End => {
+                self.on_line = false;
+                self.end()?;
+            }
             Operator::Br { relative_depth } => {
                 self.branch(*relative_depth as usize)?;
                 self.state = None;
@@ -411,6 +420,7 @@ impl Walk<'_> {
     }
 
     fn open_loop(&mut self, edge: Edge) {
+        self.on_line = false;
         self.calls.edge(edge);
         // Who comes back may have charged without publishing.
         self.publish(false);
@@ -509,7 +519,8 @@ impl Walk<'_> {
 
     fn credit(&mut self, amount: i64) {
         if let Some(state) = &mut self.state {
-            state.charged = state.charged.saturating_add(amount);
+            // Like the guest.
+            state.charged = state.charged.wrapping_add(amount);
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! What is proved of every function: without what was added it is the original; on every path the charges
 //! add up to the price of the operators on it; wherever the count is published or returned it is what was
-//! used; it is published by every loop, before every indirect call and every sized operator, and before every
+//! used; it is published by every loop, by one that was written out before it goes back, before every indirect call and every sized operator, and before every
 //! trap by `unreachable` of a function in which it can be published at all; no cycle of calls is without a
 //! flush, nor a tree of them that could run for long; nothing but added code touches the meter, and that only as
 //! said here. Shims and entries are compared with what `shim` writes. Cost: one pass over both modules.
@@ -216,26 +216,30 @@ fn far(functions: &[Proved]) -> Option<usize> {
     // What each can execute, its operators once each; the callees' first.
     let mut all = vec![0_u64; functions.len()];
     for function in order.into_iter().rev() {
-        let Proved { calls, called, .. } = &functions[function];
-        let (mut sum, mut is_far) = (calls.cost, false);
-        calls.follow(|number, callee, since| {
-            let Callee::Body(callee) = callee else {
-                return;
-            };
-            if called[number].publishes {
-                since.call(all[callee].min(STRETCH_MAX), true);
-                return;
-            }
-            since.call(all[callee], false);
-            sum = sum.saturating_add(all[callee]);
-            is_far |= since.with(0) > STRETCH_MAX;
-        });
-        if is_far {
-            return Some(function);
-        }
-        all[function] = sum;
+        let callees = unpublished(function).map(|callee| all[callee]);
+        let cost = functions[function].calls.cost;
+        all[function] = callees.fold(cost, u64::saturating_add);
     }
-    None
+    (0..functions.len()).find(|function| is_far(&functions[*function], &all))
+}
+
+/// Whether the calls of a function could go too far since a flush, if each function can execute `all` by
+/// calls that do not publish.
+fn is_far(Proved { calls, called, .. }: &Proved, all: &[u64]) -> bool {
+    let mut is_far = false;
+    calls.follow(|number, callee, since| match callee {
+        Callee::Body(callee) if called[number].publishes => {
+            since.call(all[callee].min(STRETCH_MAX), true);
+        }
+        Callee::Body(callee) => {
+            since.call(all[callee], false);
+            is_far |= since.with(0) > STRETCH_MAX;
+        }
+        // Who knows how long ago that flushed.
+        Callee::Indirect => since.call(STRETCH_MAX, true),
+        Callee::Import | Callee::Never => {}
+    });
+    is_far
 }
 
 /// A call at which the count must be what has been used, or be published, and is not; or a function that traps

@@ -1,7 +1,8 @@
 //! Telling added code from the original's, and what it does.
 //!
 //! Added code is run on a stack of its own: it begins and ends with nothing on it, names the meter and added
-//! locals only, and may do nothing but what is listed here. The original's code can do neither, so it is not
+//! locals only, and may do nothing but what is listed here. Whatever sets a local or stores leaves nothing on the
+//! stack, so a value that was read before is never used behind. The original's code can do neither, so it is not
 //! taken for added code.
 
 use wasmparser::{BlockType, MemArg, Operator};
@@ -64,6 +65,9 @@ enum Value {
     Over,
 }
 
+/// No piece has more operators.
+const OPERATORS_MAX: usize = 32;
+
 /// Reads the piece of added code that begins here; `None` if none does. Returns how many operators it has.
 pub(super) fn added(operators: &[Operator<'_>], places: Places) -> Option<(Vec<Action>, usize)> {
     if let Some(found) = depth(operators, places) {
@@ -77,7 +81,7 @@ pub(super) fn added(operators: &[Operator<'_>], places: Places) -> Option<(Vec<A
         noted: false,
         comparing: 0,
     };
-    for (number, operator) in operators.iter().enumerate() {
+    for (number, operator) in operators.iter().take(OPERATORS_MAX).enumerate() {
         run.step(operator)?;
         if run.stack.is_empty() && run.comparing == 0 && run.price.is_none() {
             return (!run.actions.is_empty()).then_some((run.actions, number + 1));
@@ -148,6 +152,12 @@ impl Run {
         (self.stack.pop()? == expected).then_some(())
     }
 
+    /// Takes the only value there is.
+    fn last(&mut self) -> Option<Value> {
+        let value = self.stack.pop()?;
+        self.stack.is_empty().then_some(value)
+    }
+
     fn step(&mut self, operator: &Operator<'_>) -> Option<()> {
         let Places { counter, price, .. } = self.places;
         let size = price + 1;
@@ -184,7 +194,11 @@ impl Run {
             Operator::LocalGet { local_index } if *local_index == price => {
                 Value::Priced(self.price?)
             }
-            Operator::LocalGet { local_index } if *local_index == size => Value::Size,
+            Operator::LocalGet { local_index } if *local_index == size => {
+                // Kept by this piece, and not by an earlier one.
+                self.price?;
+                Value::Size
+            }
             // The size stays on the original's stack.
             Operator::LocalTee { local_index } if *local_index == size => {
                 return self
@@ -193,7 +207,7 @@ impl Run {
                     .then(|| self.price = Some(UnitPrice { fuel: 0, shift: 0 }));
             }
             Operator::LocalSet { local_index } if *local_index == price => {
-                let Value::Price(found) = self.stack.pop()? else {
+                let Value::Price(found) = self.last()? else {
                     return None;
                 };
                 self.price = Some(found);
@@ -227,7 +241,7 @@ impl Run {
 
     /// Ends in the count's local.
     fn set(&mut self) -> Option<()> {
-        let Value::Count { plus, size } = self.stack.pop()? else {
+        let Value::Count { plus, size } = self.last()? else {
             return None;
         };
         if plus != 0 {
@@ -245,7 +259,9 @@ impl Run {
     fn store(&mut self, memory: &MemArg) -> Option<()> {
         let word = self.word(memory)?;
         let value = self.stack.pop()?;
-        self.pop(Value::Zero)?;
+        if self.last()? != Value::Zero {
+            return None;
+        }
         match (word, value) {
             (
                 COUNTER_OFFSET,

@@ -111,7 +111,7 @@ pub(super) fn same(
         (O::LocalGet { local_index: own }, [O::LocalGet { local_index }, ..])
         | (O::LocalSet { local_index: own }, [O::LocalSet { local_index }, ..])
         | (O::LocalTee { local_index: own }, [O::LocalTee { local_index }, ..])
-            if *own >= counter && own + 1 == *local_index =>
+            if *own >= counter && own.checked_add(1) == Some(*local_index) =>
         {
             1
         }

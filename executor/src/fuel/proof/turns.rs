@@ -213,7 +213,7 @@ impl Open {
                     relative_depth: own,
                 },
                 [moved @ Operator::BrIf { relative_depth }, ..],
-            ) if leaves(*own) && own + 2 == *relative_depth => {
+            ) if leaves(*own) && own.checked_add(2) == Some(*relative_depth) => {
                 walk.operator(moved, offset)?;
                 done
             }
@@ -230,7 +230,8 @@ impl Open {
             ) if leaves(*own) => {
                 walk.pay(operator)?;
                 walk.added(condition)?;
-                self.stage = Stage::Leaving(own + 3);
+                // One that is not valid leads nowhere.
+                self.stage = Stage::Leaving(own.saturating_add(3));
                 done
             }
             // The last `br_if`, the other way about.

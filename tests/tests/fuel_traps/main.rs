@@ -9,7 +9,7 @@
 //! comparing, and twice, since a count must not depend on anything but the run. Faults are planted, to
 //! see that they are noticed.
 
-use std::convert::Infallible;
+mod forgetful;
 
 use slackwater_executor::{
     GuestProfile,
@@ -19,17 +19,15 @@ use slackwater_tests::{
     metered::{
         Outcome, empty, engine, imports_table, instrumented, meter, operators_fuel, set_word, value,
     },
-    naive::{Counts, DEFAULT_PRICES, NAIVE_START, Publishing, count_every_operator},
+    naive::{Counts, DEFAULT_PRICES, NAIVE_START, Prices, Publishing, count_every_operator},
     random_loops::trapping_module,
     random_smith::smith_module,
     wast_suite::{Stage, Step, steps, wast_files},
 };
-use wasm_encoder::{
-    CodeSection, Instruction, Module,
-    reencode::{Error, Reencode},
-};
-use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use wasmparser::Operator;
 use wasmtime::{Engine, StoreLimits, StoreLimitsBuilder, Trap, Val};
+
+use self::forgetful::{Forgotten, without_flush};
 
 /// What the suite must give at least, so that a suite read in part is noticed.
 const SUITE_TRAPS_MIN: usize = 2_000;
@@ -46,20 +44,12 @@ const PLENTY: u64 = 1_000_000;
 /// How a module is changed before it is run.
 #[derive(Clone)]
 enum Way {
-    Naive,
+    /// By these prices, publishing where the other does.
+    Naive(Prices, Instrumentation),
     Metered {
         instrumentation: Instrumentation,
         forgotten: Option<Forgotten>,
     },
-}
-
-/// The flush of each function that is left out, to see that it is noticed.
-#[derive(Debug, Clone, Copy)]
-enum Forgotten {
-    /// That of this number.
-    Number(usize),
-    /// Those before `unreachable`, which only runs that trap go through.
-    BeforeUnreachable,
 }
 
 impl Way {
@@ -115,10 +105,10 @@ impl Side {
     /// Instantiates a module. `None` if it cannot be linked here.
     fn instantiate(&mut self, name: Option<&str>, wasm: &[u8]) -> Option<Run> {
         let (made, start) = match &self.way {
-            Way::Naive => {
-                let judged = instrumented(wasm, &Instrumentation::new(Check::None));
+            Way::Naive(prices, instrumentation) => {
+                let judged = instrumented(wasm, instrumentation);
                 let publishing = Publishing::of(&judged);
-                let naive = count_every_operator(wasm, DEFAULT_PRICES, &publishing);
+                let naive = count_every_operator(wasm, *prices, &publishing);
                 (naive, NAIVE_START)
             }
             Way::Metered {
@@ -141,7 +131,7 @@ impl Side {
     fn count(&mut self, instance: &wasmtime::Instance) -> Count {
         let store = &mut self.stage.store;
         match self.way {
-            Way::Naive => Count::Naive(Counts::of(store, instance)),
+            Way::Naive(..) => Count::Naive(Counts::of(store, instance)),
             Way::Metered { .. } => {
                 let meter = meter(&mut *store, instance);
                 Count::Metered(operators_fuel(store, meter))
@@ -154,7 +144,7 @@ impl Side {
         let instance = self.stage.instance(name)?;
         let store = &mut self.stage.store;
         match self.way {
-            Way::Naive => Counts::empty(store, &instance),
+            Way::Naive(..) => Counts::empty(store, &instance),
             Way::Metered { .. } => {
                 let meter = meter(&mut *store, &instance);
                 empty(&mut *store, meter);
@@ -257,69 +247,6 @@ fn judge(outcome: &Outcome, naive: &Counts, count: u64) -> Option<String> {
     Some(wrong.to_owned())
 }
 
-/// The same module with a flush left out of each function.
-fn without_flush(wasm: &[u8], forgotten: Forgotten) -> Vec<u8> {
-    let mut memories = 0;
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.expect("valid") {
-            Payload::ImportSection(imports) => {
-                for import in imports {
-                    let ty = import.expect("valid").ty;
-                    memories += u32::from(matches!(ty, wasmparser::TypeRef::Memory(_)));
-                }
-            }
-            Payload::MemorySection(section) => memories += section.count(),
-            _ => {}
-        }
-    }
-    let meter = memories - 1;
-    let mut module = Module::new();
-    let mut forgetful = Forgetful { meter, forgotten };
-    let made = forgetful.parse_core_module(&mut module, Parser::new(0), wasm);
-    made.expect("it can be encoded again");
-    module.finish()
-}
-
-/// Leaves out a flush of each function.
-struct Forgetful {
-    meter: u32,
-    forgotten: Forgotten,
-}
-
-impl Reencode for Forgetful {
-    type Error = Infallible;
-
-    fn parse_function_body(
-        &mut self,
-        code: &mut CodeSection,
-        body: FunctionBody<'_>,
-    ) -> Result<(), Error> {
-        let mut function = self.new_function_with_parsed_locals(&body)?;
-        let operators: Result<Vec<_>, _> = body.get_operators_reader()?.into_iter().collect();
-        let mut operators = operators?.into_iter().peekable();
-        let mut flushes = 0;
-        while let Some(operator) = operators.next() {
-            let is_flush = matches!(operator, Operator::I64Store { memarg }
-                if memarg.memory == self.meter && memarg.offset == 0);
-            flushes += usize::from(is_flush);
-            let forgotten = match self.forgotten {
-                Forgotten::Number(number) => flushes == number,
-                Forgotten::BeforeUnreachable => {
-                    matches!(operators.peek(), Some(Operator::Unreachable))
-                }
-            };
-            if is_flush && forgotten {
-                function.instruction(&Instruction::Drop);
-                function.instruction(&Instruction::Drop);
-            } else {
-                function.instruction(&self.instruction(operator)?);
-            }
-        }
-        code.function(&function);
-        Ok(())
-    }
-}
-
 /// The naive side, and those that it judges.
 struct Sides {
     naive: Side,
@@ -332,7 +259,10 @@ impl Sides {
     fn new(ways: Vec<Way>, engine: &Engine, limits: fn() -> StoreLimits) -> Self {
         let side = |way| Side::new(way, engine, limits);
         Self {
-            naive: side(Way::Naive),
+            naive: side(Way::Naive(
+                DEFAULT_PRICES,
+                Instrumentation::new(Check::None),
+            )),
             metered: ways.into_iter().map(side).collect(),
             scout: side(scout()),
         }
@@ -439,7 +369,10 @@ fn run_random(place: &str, wasm: &[u8], sides: &mut Sides, tally: &mut Tally) {
 
 /// Runs so many random modules.
 fn random(modules: usize, ways: Vec<Way>, make: impl Fn(usize) -> Option<Vec<u8>>) -> Tally {
-    let mut sides = Sides::new(ways, &engine(true), small);
+    random_of(modules, Sides::new(ways, &engine(true), small), make)
+}
+
+fn random_of(modules: usize, mut sides: Sides, make: impl Fn(usize) -> Option<Vec<u8>>) -> Tally {
     let mut tally = Tally::default();
     for number in 0..modules {
         match make(number) {
@@ -503,6 +436,61 @@ fn traps_in_loops_and_calls_count_by_the_rules() {
     assert!(tally.published * 2 >= tally.trapped, "{tally:?}");
     let long: usize = tally.by_magnitude[3..].iter().sum();
     assert!(long * 20 >= tally.trapped, "{tally:?}");
+}
+
+/// Prices by which no two operators of control flow cost the same, some of them free by default.
+const DEAR: [(&str, u32); 8] = [
+    ("operator Block", 5),
+    ("operator Br", 13),
+    ("operator BrIf", 17),
+    ("operator Else", 2),
+    ("operator End", 3),
+    ("operator I32Eqz", 19),
+    ("operator If", 11),
+    ("operator Loop", 7),
+];
+
+const DEAR_PRICES: Prices = Prices {
+    invocation: 1,
+    operator: |operator| match operator {
+        Operator::Block { .. } => 5,
+        Operator::Br { .. } => 13,
+        Operator::BrIf { .. } => 17,
+        Operator::Else => 2,
+        Operator::End => 3,
+        Operator::I32Eqz => 19,
+        Operator::If { .. } => 11,
+        Operator::Loop { .. } => 7,
+        other => (DEFAULT_PRICES.operator)(other),
+    },
+};
+
+#[test]
+fn any_prices_are_counted() {
+    let ways = [Check::None, Check::Synchronous].map(|check| {
+        let mut instrumentation = Instrumentation::new(check);
+        for (name, price) in DEAR {
+            let set = instrumentation.schedule.set(name, price);
+            set.expect("it is a price");
+        }
+        instrumentation
+    });
+    let naive = Way::Naive(DEAR_PRICES, ways[0].clone());
+    let ways = ways.map(|instrumentation| Way::Metered {
+        instrumentation,
+        forgotten: None,
+    });
+    let engine = engine(true);
+    for make in [loops, |number: usize| smith_module(number * 3)] {
+        let sides = Sides {
+            naive: Side::new(naive.clone(), &engine, small),
+            ..Sides::new(ways.to_vec(), &engine, small)
+        };
+        let tally = random_of(modules(), sides, make);
+        show("dear", &tally);
+        tally.demand_none_wrong();
+        assert!(tally.returned + tally.trapped >= tally.modules, "{tally:?}");
+    }
 }
 
 /// Runs modules that count with this fault.
