@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Calibrate(CalibrateArgs),
     /// Make and check block fixtures.
     Fixture(FixtureArgs),
+    /// Look after a database.
+    Db(DbArgs),
 }
 
 impl Command {
@@ -55,6 +57,7 @@ impl Command {
             Self::Instrument(args) => args.json,
             Self::Calibrate(args) => args.json,
             Self::Fixture(args) => args.command.json(),
+            Self::Db(args) => args.json,
         }
     }
 }
@@ -360,4 +363,53 @@ impl From<Context> for CallContext {
             Context::Import => Self::Import,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbArgs {
+    #[command(subcommand)]
+    pub(crate) command: DbCommand,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Show the head, how far back the database reaches, and what its columns hold.
+    Stat {
+        /// The database.
+        #[arg(value_name = "DIR")]
+        db: PathBuf,
+    },
+    /// Compare every value with the trie, and name the first key that differs.
+    Check {
+        /// The database.
+        #[arg(value_name = "DIR")]
+        db: PathBuf,
+    },
+    /// Make an earlier block the head again.
+    Revert {
+        /// The database.
+        #[arg(value_name = "DIR")]
+        db: PathBuf,
+        /// How many blocks to go back.
+        #[arg(value_name = "BLOCKS", default_value_t = 1)]
+        blocks: u64,
+    },
+    /// Copy the database, as it is, to a new folder: a backup that can be opened by itself.
+    Checkpoint {
+        /// The database.
+        #[arg(value_name = "DIR")]
+        db: PathBuf,
+        /// The new folder.
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+    },
+    /// Make a database of an earlier format one of this build's.
+    Migrate {
+        /// The database.
+        #[arg(value_name = "DIR")]
+        db: PathBuf,
+    },
 }

@@ -6,7 +6,7 @@ use slackwater_executor::{
     ExecutionError, RuntimeError,
     fuel::{InstrumentError, ProofError},
     runtime::EngineError,
-    state::OpenError,
+    state::{HistoryError, OpenError, StateError},
 };
 use slackwater_runtime_fixtures::{FixtureError, FixtureReplayError, hexadecimal::HexError};
 use thiserror::Error;
@@ -63,6 +63,10 @@ pub(crate) enum CliError {
     },
     #[error("measuring `{name}`: {reason}")]
     Calibration { name: String, reason: String },
+    #[error("{}: {source}", path.display())]
+    History { path: PathBuf, source: HistoryError },
+    #[error("{}: {source}", path.display())]
+    State { path: PathBuf, source: StateError },
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]

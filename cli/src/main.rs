@@ -9,6 +9,7 @@
 mod args;
 mod calibrate;
 mod call;
+mod db;
 mod divergence;
 mod error;
 mod fixture;
@@ -69,5 +70,6 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Instrument(args) => instrument::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Fixture(args) => fixture::run(&args.command),
+        Command::Db(args) => db::run(&args),
     }
 }

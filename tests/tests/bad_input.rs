@@ -332,6 +332,11 @@ fn a_commit_on_a_moved_head_is_refused_whole() {
     assert_eq!(database.head().expect("readable"), Some(head));
 }
 
+/// The column families of a database.
+const COLUMNS: [&str; 7] = [
+    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
+];
+
 fn open(path: &Path) -> Result<Database, OpenError> {
     Database::open(path, Durability::Buffered)
 }
@@ -381,9 +386,8 @@ fn a_database_of_another_format_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("db");
     drop(open(&path).expect("made"));
-    let columns = ["default", "flat", "nodes", "blocks", "receipts", "meta"];
     let set_format = |record: &[u8]| {
-        let raw = rocksdb::DB::open_cf(&rocksdb::Options::default(), &path, columns).expect("raw");
+        let raw = rocksdb::DB::open_cf(&rocksdb::Options::default(), &path, COLUMNS).expect("raw");
         let meta = raw.cf_handle("meta").expect("there");
         let before = raw
             .get_cf(meta, b"format")
@@ -430,8 +434,7 @@ fn damage_entries(folder: &Path, column: &str, chosen: impl Fn(&[u8]) -> bool) -
     let mut options = rocksdb::Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(rocksdb::DBCompressionType::None);
-    let columns = ["default", "flat", "nodes", "blocks", "receipts", "meta"];
-    let described = columns.map(|name| (name, options.clone()));
+    let described = COLUMNS.map(|name| (name, options.clone()));
     let raw = rocksdb::DB::open_cf_with_opts(&options, folder, described).expect("raw");
     let handle = raw.cf_handle(column).expect("there");
     raw.flush_cf(handle).expect("moved into table files");

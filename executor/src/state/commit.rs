@@ -11,10 +11,10 @@ use sp_core::{
 use sp_state_machine::{Backend, BackendTransaction};
 
 use super::{
-    BlockChanges, BlockState, CommitError, Database, Head, StateError, WriteSet,
-    schema::{
-        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, FlatSpace, META_HEAD, number_key,
-    },
+    BlockChanges, BlockState, CommitError, Database, Head, StateError, StateView, WriteSet,
+    history::Undo,
+    patch::Patch,
+    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
 };
 
 /// What is stored of a block beside its state. `header` and `receipts` are SCALE; extrinsics carry
@@ -112,8 +112,7 @@ impl Database {
             state_root: state.state_root,
         };
         let mut batch = WriteBatch::default();
-        self.put_nodes(&mut batch, state.nodes);
-        self.put_writes(&mut batch, &state.writes);
+        self.put_patch(&mut batch, &Patch::new(&state.writes, state.nodes));
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write(batch)?;
         Ok(head)
@@ -132,29 +131,44 @@ impl Database {
         changes: BlockChanges,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
-        let _commits = self.lock_commits();
-        let found = self.head()?.ok_or(StateError::NoHead)?;
-        if found != *parent {
-            return Err(CommitError::StaleParent {
-                expected: parent.hash,
-                found: found.hash,
-            });
-        }
         let head = Head {
             number: block.number,
             hash: block.hash,
             state_root: changes.state_root,
         };
+        let patch = Patch::new(&changes.writes, changes.nodes);
+        let undo = undo_of(&self.view()?, &patch)?;
+        if undo.parent != *parent {
+            return Err(stale(parent, &undo.parent));
+        }
+        self.write_block(head, &patch, &undo, block)
+    }
+
+    /// Writes a block, if the head is the one that undoing it leads back to.
+    pub(super) fn write_block(
+        &self,
+        head: Head,
+        patch: &Patch,
+        undo: &Undo,
+        block: &BlockRecord,
+    ) -> Result<Head, CommitError> {
+        let _commits = self.lock_commits();
+        let found = self.head()?.ok_or(StateError::NoHead)?;
+        if found != undo.parent {
+            return Err(stale(&undo.parent, &found));
+        }
         let mut batch = WriteBatch::default();
-        self.put_writes(&mut batch, &changes.writes);
-        self.put_nodes(&mut batch, changes.nodes);
+        self.put_patch(&mut batch, patch);
+        let key = number_key(block.number);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();
-        batch.put_cf(self.column(CF_BLOCKS), number_key(block.number), stored);
-        batch.put_cf(
-            self.column(CF_RECEIPTS),
-            number_key(block.number),
-            &block.receipts,
-        );
+        batch.put_cf(self.column(CF_BLOCKS), key, stored);
+        batch.put_cf(self.column(CF_RECEIPTS), key, &block.receipts);
+        if self.history() > 0 {
+            batch.put_cf(self.column(CF_UNDO), key, undo.encode());
+        }
+        if let Some(too_old) = block.number.checked_sub(self.history()) {
+            batch.delete_cf(self.column(CF_UNDO), number_key(too_old));
+        }
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write(batch)?;
         Ok(head)
@@ -182,30 +196,32 @@ impl Database {
             receipts,
         }))
     }
+}
 
-    fn put_writes(&self, batch: &mut WriteBatch, writes: &WriteSet) {
-        let column = self.column(CF_FLAT);
-        for (child, entries) in writes {
-            let space = FlatSpace::of(child.as_deref());
-            for (key, value) in entries {
-                match value {
-                    Some(value) => batch.put_cf(column, space.key(key), value),
-                    None => batch.delete_cf(column, space.key(key)),
-                }
-            }
-        }
+/// What undoes a block that does this to the state of `view`.
+pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, StateError> {
+    let mut undo = Patch::default();
+    for key in patch.flat.keys() {
+        undo.flat.insert(key.clone(), view.flat(key)?);
     }
+    for (key, node) in &patch.nodes {
+        let before = if node.is_some() {
+            None
+        } else {
+            view.node(key)?
+        };
+        undo.nodes.insert(key.clone(), before);
+    }
+    Ok(Undo {
+        parent: *view.head(),
+        patch: undo,
+    })
+}
 
-    fn put_nodes(&self, batch: &mut WriteBatch, mut nodes: BackendTransaction<Blake2Hasher>) {
-        let column = self.column(CF_NODES);
-        let nodes: BTreeMap<_, _> = nodes.drain().into_iter().collect();
-        for (key, (node, count)) in nodes {
-            if count > 0 {
-                batch.put_cf(column, key, node);
-            } else if count < 0 {
-                batch.delete_cf(column, key);
-            }
-        }
+fn stale(expected: &Head, found: &Head) -> CommitError {
+    CommitError::StaleParent {
+        expected: expected.hash,
+        found: found.hash,
     }
 }
 

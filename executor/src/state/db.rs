@@ -7,24 +7,27 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use codec::{Decode, DecodeAll};
 use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
-    WriteOptions,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
     Head, OpenError, StateError, StateView,
     schema::{
-        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, FORMAT_VERSION, META_FORMAT, META_HEAD,
-        format_record, parse_format_record,
+        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
+        FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
+        parse_format_record, parse_number_key,
     },
 };
 
-const COLUMNS: [&str; 5] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META];
+const COLUMNS: [&str; 6] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META, CF_UNDO];
+/// Those of [`FORMAT_WITHOUT_UNDO`], the first ones.
+const COLUMNS_WITHOUT_UNDO: usize = 5;
 /// The column family RocksDB insists on; unused.
 const CF_DEFAULT: &str = "default";
 /// The file that marks a folder as a RocksDB database.
@@ -47,13 +50,70 @@ pub enum Durability {
     Buffered,
 }
 
+/// How many blocks can be undone by default.
+pub const HISTORY_BLOCKS_DEFAULT: u64 = 256;
+
+/// How a database is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// How a commit reaches the disk.
+    pub durability: Durability,
+    /// How many of the last blocks can be undone, and their parents' states shown; 256 by default. 0 keeps
+    /// nothing of what blocks have changed.
+    pub history_blocks: u64,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self::new(Durability::default())
+    }
+}
+
+impl DatabaseConfig {
+    /// The defaults, with this durability.
+    pub fn new(durability: Durability) -> Self {
+        Self {
+            durability,
+            history_blocks: HISTORY_BLOCKS_DEFAULT,
+        }
+    }
+}
+
+/// What a database holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseStat {
+    /// Version of its format.
+    pub format: u32,
+    /// The block whose state it holds; `None` before a genesis is imported.
+    pub head: Option<Head>,
+    /// The earliest block it can be reverted to.
+    pub oldest_state: Option<u64>,
+    /// Its columns.
+    pub columns: Vec<ColumnStat>,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnStat {
+    /// Its name.
+    pub name: &'static str,
+    /// Number of keys, estimated.
+    pub keys: u64,
+    /// Bytes in files.
+    pub bytes: u64,
+    /// Bytes in memory, which are in the log only.
+    pub buffered_bytes: u64,
+}
+
 /// A database of one chain: the state after its head block, and the blocks.
 pub struct Database {
     rocksdb: DB,
     path: PathBuf,
-    durability: Durability,
+    config: DatabaseConfig,
     /// Held while a commit compares the head and writes.
     commit: Mutex<()>,
+    /// The first write that failed; nothing is read or written behind it.
+    poison: OnceLock<Arc<rocksdb::Error>>,
 }
 
 impl std::fmt::Debug for Database {
@@ -61,43 +121,100 @@ impl std::fmt::Debug for Database {
         formatter
             .debug_struct("Database")
             .field("path", &self.path)
-            .field("durability", &self.durability)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
 
 impl Database {
     /// Opens the database in folder `path`, or makes an empty one when the folder is absent or
-    /// empty.
+    /// empty; kept by default but for `durability`.
     ///
     /// # Errors
     /// [`OpenError`]; what is in the folder is left as it was.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        Self::open_with(path, DatabaseConfig::new(durability))
+    }
+
+    /// As [`Database::open`], kept as `config` says.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what is in the folder is left as it was.
+    pub fn open_with(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         match inspect_folder(path)? {
-            Folder::Empty => Self::create(path, durability),
-            Folder::Database => Self::open_existing(path, durability),
-            Folder::Interrupted => Self::finish_creation(path, durability),
+            Folder::Empty => Self::create(path, config),
+            Folder::Database => Self::open_whole(path, config),
+            Folder::Interrupted => Self::finish_creation(path, config),
         }
     }
 
-    fn open_existing(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+    /// Opens a database there is, and makes none.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is none, or as [`Database::open`].
+    pub fn open_existing(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
+        if !path.join(ROCKSDB_MARKER).exists() && !path.join(CREATION_MARKER).exists() {
+            return Err(OpenError::Absent {
+                path: path.to_owned(),
+            });
+        }
+        Self::open_with(path, config)
+    }
+
+    fn open_whole(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         check_columns(path)?;
-        let database = Self::open_rocksdb(path, durability, false)?;
+        let database = Self::open_rocksdb(path, config, false)?;
         database.check_format()?;
-        database.head()?;
+        database.forget_history()?;
         Ok(database)
+    }
+
+    /// Makes a database of an earlier format one of this; whatever cuts that short, it can be begun anew.
+    ///
+    /// # Errors
+    /// [`OpenError`]; it is still of its format then.
+    pub fn migrate(path: &Path) -> Result<(), OpenError> {
+        match check_columns(path) {
+            Ok(()) | Err(OpenError::Format { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let database = Self::open_rocksdb(path, DatabaseConfig::default(), true)?;
+        match database.check_format() {
+            Err(OpenError::Format { found, .. }) if found == FORMAT_WITHOUT_UNDO => {
+                database.write_format()
+            }
+            checked => checked,
+        }
+    }
+
+    /// Removes what undoes blocks that are too old by now, if fewer are to be kept than were.
+    fn forget_history(&self) -> Result<(), StateError> {
+        let Some(head) = self.head()? else {
+            return Ok(());
+        };
+        let kept = (head.number + 1).saturating_sub(self.history());
+        if self
+            .first_number(CF_UNDO)?
+            .is_some_and(|first| first < kept)
+        {
+            let mut batch = WriteBatch::default();
+            let (begin, end) = (number_key(0), number_key(kept));
+            batch.delete_range_cf(self.column(CF_UNDO), begin, end);
+            self.write(batch)?;
+        }
+        Ok(())
     }
 
     /// Makes a database in an empty folder. A marker stands in the folder meanwhile, so that a
     /// creation cut short can be told from somebody else's files; it is gone, durably, before
     /// anything can be committed.
-    fn create(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+    fn create(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         let folder = |source| folder_error(path, source);
         let marker = path.join(CREATION_MARKER);
         File::create(&marker)
             .and_then(|file| file.sync_all())
             .map_err(folder)?;
-        let database = Self::open_rocksdb(path, durability, true)?;
+        let database = Self::open_rocksdb(path, config, true)?;
         database.write_format()?;
         fs::remove_file(&marker).map_err(folder)?;
         File::open(path)
@@ -108,8 +225,8 @@ impl Database {
 
     /// Goes on where a creation was cut short. Nothing was committed by then, so what there is can
     /// be made anew, unless all that was missing is the removal of the marker.
-    fn finish_creation(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        match Self::open_existing(path, durability) {
+    fn finish_creation(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
+        match Self::open_whole(path, config) {
             Ok(database) => {
                 let marker = path.join(CREATION_MARKER);
                 fs::remove_file(marker).map_err(|source| folder_error(path, source))?;
@@ -120,19 +237,20 @@ impl Database {
             Err(_incomplete) => {
                 DB::destroy(&Options::default(), path)
                     .map_err(|source| open_error(path, source))?;
-                Self::create(path, durability)
+                Self::create(path, config)
             }
         }
     }
 
-    fn open_rocksdb(path: &Path, durability: Durability, new: bool) -> Result<Self, OpenError> {
+    fn open_rocksdb(path: &Path, config: DatabaseConfig, new: bool) -> Result<Self, OpenError> {
         let rocksdb = DB::open_cf_descriptors(&options(new), path, columns())
             .map_err(|source| open_error(path, source))?;
         Ok(Self {
             rocksdb,
             path: path.to_owned(),
-            durability,
+            config,
             commit: Mutex::new(()),
+            poison: OnceLock::new(),
         })
     }
 
@@ -146,8 +264,50 @@ impl Database {
     /// # Errors
     /// [`StateError`] when the record cannot be read.
     pub fn head(&self) -> Result<Option<Head>, StateError> {
+        self.check_poison()?;
         let record = self.rocksdb.get_cf(self.column(CF_META), META_HEAD)?;
         decode_head(record)
+    }
+
+    /// What is in the database.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading failed.
+    pub fn stat(&self) -> Result<DatabaseStat, StateError> {
+        let columns = COLUMNS.iter().map(|name| {
+            let number = |property: &str| {
+                let value = self
+                    .rocksdb
+                    .property_int_value_cf(self.column(name), property)?;
+                Ok::<u64, StateError>(value.unwrap_or_default())
+            };
+            Ok(ColumnStat {
+                name,
+                keys: number("rocksdb.estimate-num-keys")?,
+                bytes: number("rocksdb.total-sst-files-size")?,
+                buffered_bytes: number("rocksdb.cur-size-all-mem-tables")?,
+            })
+        });
+        let columns = columns.collect::<Result<_, StateError>>()?;
+        let head = self.head()?;
+        Ok(DatabaseStat {
+            format: FORMAT_VERSION,
+            oldest_state: head.map(|_| self.oldest_state()).transpose()?,
+            head,
+            columns,
+        })
+    }
+
+    /// Copies the database, as it is at this moment, to a folder that must not exist: a backup that can be opened
+    /// by itself. On the same file system files are linked, so that it takes no time and little room.
+    ///
+    /// # Errors
+    /// [`StateError`] when the folder exists or cannot be written.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), StateError> {
+        self.check_poison()?;
+        // What is in memory only is written first, so that a copy is whole even of buffered blocks.
+        let checkpoint = Checkpoint::new(&self.rocksdb)?;
+        Ok(checkpoint.create_checkpoint(path)?)
     }
 
     /// A view of the state after the head block, unaffected by later commits.
@@ -155,6 +315,7 @@ impl Database {
     /// # Errors
     /// [`StateError::NoHead`] before a genesis is imported.
     pub fn view(&self) -> Result<StateView<'_>, StateError> {
+        self.check_poison()?;
         let snapshot = self.rocksdb.snapshot();
         let head = decode_head(snapshot.get_cf(self.column(CF_META), META_HEAD)?)?;
         Ok(StateView::new(
@@ -209,8 +370,37 @@ impl Database {
     /// Writes `batch` atomically, as durably as configured.
     pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
-        options.set_sync(self.durability == Durability::Sync);
-        Ok(self.rocksdb.write_opt(batch, &options)?)
+        options.set_sync(self.config.durability == Durability::Sync);
+        self.check_poison()?;
+        self.rocksdb.write_opt(batch, &options).map_err(|error| {
+            let error = Arc::new(error);
+            // Another failed at the same time; one reason is enough.
+            self.poison.get_or_init(|| Arc::clone(&error));
+            StateError::Database(error)
+        })
+    }
+
+    fn check_poison(&self) -> Result<(), StateError> {
+        match self.poison.get() {
+            Some(first) => Err(StateError::Poisoned {
+                first: Arc::clone(first),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// How many blocks can be undone.
+    pub(super) fn history(&self) -> u64 {
+        self.config.history_blocks
+    }
+
+    /// The first number that `column` has a record for.
+    pub(super) fn first_number(&self, column: &'static str) -> Result<Option<u64>, StateError> {
+        let mut records = self.rocksdb.raw_iterator_cf(self.column(column));
+        records.seek_to_first();
+        let first = records.key().and_then(parse_number_key);
+        records.status()?;
+        Ok(first)
     }
 
     /// A column family; all of them were opened with the database.
@@ -300,6 +490,15 @@ fn check_columns(path: &Path) -> Result<(), OpenError> {
     let expected = |name: &String| name == CF_DEFAULT || COLUMNS.contains(&name.as_str());
     if found.iter().all(expected) && found.len() == COLUMNS.len() + 1 {
         return Ok(());
+    }
+    let before = &COLUMNS[..COLUMNS_WITHOUT_UNDO];
+    let expected = |name: &String| name == CF_DEFAULT || before.contains(&name.as_str());
+    if found.iter().all(expected) && found.len() == before.len() + 1 {
+        return Err(OpenError::Format {
+            path: path.to_owned(),
+            found: FORMAT_WITHOUT_UNDO,
+            expected: FORMAT_VERSION,
+        });
     }
     Err(OpenError::Foreign {
         path: path.to_owned(),

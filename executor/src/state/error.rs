@@ -5,6 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use sp_core::H256;
 use thiserror::Error;
 
+use super::schema::FORMAT_WITHOUT_UNDO;
+
 /// Reading state failed. Cheap to clone, because a state repeats its first fault.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -25,6 +27,20 @@ pub enum StateError {
     Trie {
         /// The trie's explanation.
         reason: String,
+    },
+    /// An uncommitted block does not stand on the head of the database.
+    #[error("block {number} was executed on a fork that the head, block {head}, is not part of")]
+    NotOnHead {
+        /// The block.
+        number: u64,
+        /// The head.
+        head: u64,
+    },
+    /// An earlier write failed, so what is on the disk is not known.
+    #[error("the database is closed because a write failed: {first}; open it again")]
+    Poisoned {
+        /// Why it did.
+        first: Arc<rocksdb::Error>,
     },
     /// The database has no state yet.
     #[error("the database holds no state: import a genesis first")]
@@ -47,6 +63,12 @@ pub enum OpenError {
         /// The database folder.
         path: PathBuf,
     },
+    /// There is no database in the folder.
+    #[error("there is no database in {}", path.display())]
+    Absent {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder cannot be created, read or written.
     #[error("database folder {} cannot be used: {source}", path.display())]
     Folder {
@@ -64,7 +86,7 @@ pub enum OpenError {
         found: String,
     },
     /// The database was written in another format.
-    #[error("database {} has format {found}, this build reads {expected}", path.display())]
+    #[error("database {} has format {found}, this build reads {expected}{}", path.display(), migration(*found))]
     Format {
         /// The database folder.
         path: PathBuf,
@@ -108,4 +130,12 @@ pub enum CommitError {
     /// Reading or writing failed.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn migration(found: u32) -> &'static str {
+    if found == FORMAT_WITHOUT_UNDO {
+        "; `slackwater db migrate` makes it that"
+    } else {
+        ""
+    }
 }

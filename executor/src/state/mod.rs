@@ -11,28 +11,42 @@
 //! | `metered_storage` | the layers as a guest sees them, charging for keys of the block's own |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `changes` | what a block changed, ready to be compared or committed |
+//! | `patch` | the same in the bytes of the database: a block, or what undoes one |
+//! | `commit` | a genesis or a block, in one atomic write |
+//! | `check` | whether flat values and trie agree |
+//! | `history` | states of earlier blocks, and reverting |
+//! | `uncommitted` | blocks that were executed and are not in the database |
 //! | `memory` | a whole state in memory, for single calls and tests |
 
 mod changes;
+mod check;
 mod commit;
 mod db;
 mod delta;
 mod error;
+mod history;
 mod layers;
 mod memory;
 mod metered_state;
 mod metered_storage;
+mod patch;
 mod schema;
+mod uncommitted;
 mod view;
 
 pub use changes::{BlockChanges, WriteSet};
+pub use check::{CheckError, Checked};
 pub use commit::{BlockRecord, PreparedState};
-pub use db::{Database, Durability};
+pub use db::{
+    ColumnStat, Database, DatabaseConfig, DatabaseStat, Durability, HISTORY_BLOCKS_DEFAULT,
+};
 pub use delta::DeltaDigest;
 pub use error::{CommitError, OpenError, StateError};
+pub use history::HistoryError;
 pub use layers::BlockLayers;
 pub use memory::MemoryState;
 pub use schema::{FORMAT_VERSION, Head};
+pub use uncommitted::UncommittedBlock;
 pub use view::StateView;
 
 pub use sp_externalities::Extensions;

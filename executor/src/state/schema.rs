@@ -7,6 +7,7 @@
 //! | `nodes` | trie path prefix ++ node hash | trie node, or a value of more than 32 bytes (V1) |
 //! | `blocks` | number (u64 BE) | SCALE (hash, header, extrinsics) |
 //! | `receipts` | number (u64 BE) | SCALE receipts, with their own version |
+//! | `undo` | number (u64 BE) | SCALE (parent [`Head`], what was in `flat`, what was in `nodes`): what undoes a block |
 //! | `meta` | `format` | magic ++ format version (u32 LE) |
 //! | `meta` | `head` | SCALE [`Head`] |
 //!
@@ -18,7 +19,10 @@ use codec::{Decode, Encode};
 use sp_core::H256;
 
 /// The version of everything in this module. A database with another one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version without the column `undo`; it can be migrated.
+pub(super) const FORMAT_WITHOUT_UNDO: u32 = 1;
 
 pub(super) const FORMAT_MAGIC: &[u8; 12] = b"slackwater\0\0";
 
@@ -26,6 +30,7 @@ pub(super) const CF_FLAT: &str = "flat";
 pub(super) const CF_NODES: &str = "nodes";
 pub(super) const CF_BLOCKS: &str = "blocks";
 pub(super) const CF_RECEIPTS: &str = "receipts";
+pub(super) const CF_UNDO: &str = "undo";
 pub(super) const CF_META: &str = "meta";
 
 pub(super) const META_FORMAT: &[u8] = b"format";
@@ -85,6 +90,11 @@ impl FlatSpace {
 /// The key of a record that belongs to a block.
 pub(super) fn number_key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
+}
+
+/// The number in such a key.
+pub(super) fn parse_number_key(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// The format record.

@@ -1,6 +1,9 @@
 //! State at one block: values read flat, by one lookup each; roots calculated over the stored trie
 //! nodes.
 //!
+//! A state that is not the head's is read through patches, the later ones first: those of blocks that are not
+//! committed, or one that undoes the blocks behind it.
+//!
 //! Invariant: all reads of a view see one database snapshot, whatever is committed meanwhile. A
 //! failing read is remembered and reported by [`BlockState::check`]; results after it are void.
 //! Cost: a read is one RocksDB lookup, the next key one seek, a root proportional to the changed
@@ -8,9 +11,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use codec::DecodeAll;
 use sp_core::{
     Blake2Hasher, H256, Hasher,
     storage::{ChildInfo, StateVersion},
@@ -22,10 +26,12 @@ use sp_state_machine::{
 use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
 use super::{
-    BlockState, DeltaDigest, Head, StateError,
+    BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
     db::Database,
     delta::{DeltaHasher, effective_delta},
-    schema::{CF_FLAT, CF_NODES, FlatSpace},
+    history::Undo,
+    patch::Patch,
+    schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
 };
 
 /// A consistent, read-only view of the state after one block.
@@ -33,6 +39,10 @@ pub struct StateView<'db> {
     database: &'db Database,
     snapshot: rocksdb::Snapshot<'db>,
     head: Head,
+    /// What lies above the snapshot, the topmost first.
+    patches: Vec<Arc<Patch>>,
+    /// The uncommitted block whose state this is.
+    on: Option<Arc<UncommittedBlock>>,
     fault: Mutex<Option<StateError>>,
     last_delta: Mutex<Option<DeltaDigest>>,
 }
@@ -56,6 +66,8 @@ impl<'db> StateView<'db> {
             database,
             snapshot,
             head,
+            patches: Vec::new(),
+            on: None,
             fault: Mutex::new(None),
             last_delta: Mutex::new(None),
         }
@@ -64,6 +76,62 @@ impl<'db> StateView<'db> {
     /// The block whose state this is.
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    pub(super) fn set_head(&mut self, head: Head) {
+        self.head = head;
+    }
+
+    /// Shows what is below through one more patch.
+    pub(super) fn read_through(&mut self, patch: Patch) {
+        self.patches.insert(0, Arc::new(patch));
+    }
+
+    /// Makes it the state of an uncommitted block, whose patches these are.
+    pub(super) fn stand_on(&mut self, block: &Arc<UncommittedBlock>, patches: Vec<Arc<Patch>>) {
+        self.head = *block.head();
+        self.patches = patches;
+        self.on = Some(Arc::clone(block));
+    }
+
+    /// The uncommitted block whose state this is, if it is one's.
+    pub(super) fn on(&self) -> Option<&Arc<UncommittedBlock>> {
+        self.on.as_ref()
+    }
+
+    /// What undoes the head, as of this snapshot; `None` if that is not kept.
+    pub(super) fn undo(&self) -> Result<Option<Undo>, StateError> {
+        let column = self.database.column(CF_UNDO);
+        let record = self.snapshot.get_cf(column, number_key(self.head.number))?;
+        let decoded = record.map(|record| Undo::decode_all(&mut record.as_slice()));
+        decoded.transpose().map_err(|error| StateError::Damaged {
+            record: CF_UNDO,
+            reason: error.to_string(),
+        })
+    }
+
+    /// What the patches say of a key of the column `flat`.
+    fn patched(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.patches.iter().find_map(|patch| patch.value(key))
+    }
+
+    /// The value under a key of the column `flat`.
+    pub(super) fn flat(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(value) = self.patched(key) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+        let column = self.database.column(CF_FLAT);
+        let value = self.snapshot.get_cf(column, key);
+        self.noted(value.map_err(StateError::from))
+    }
+
+    /// The node under a key of the column `nodes`.
+    pub(super) fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(node) = self.patches.iter().find_map(|patch| patch.node(key)) {
+            return Ok(Some(node.to_vec()));
+        }
+        let column = self.database.column(CF_NODES);
+        self.noted(self.snapshot.get_cf(column, key).map_err(StateError::from))
     }
 
     /// Keeps the first fault and passes the result on.
@@ -80,17 +148,16 @@ impl<'db> StateView<'db> {
     }
 
     fn get(&self, space: &FlatSpace, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        let column = self.database.column(CF_FLAT);
-        self.noted(
-            self.snapshot
-                .get_cf(column, space.key(key))
-                .map_err(StateError::from),
-        )
+        self.flat(&space.key(key))
     }
 
     fn exists(&self, space: &FlatSpace, key: &[u8]) -> Result<bool, StateError> {
+        let key = space.key(key);
+        if let Some(value) = self.patched(&key) {
+            return Ok(value.is_some());
+        }
         let column = self.database.column(CF_FLAT);
-        let found = self.snapshot.get_pinned_cf(column, space.key(key));
+        let found = self.snapshot.get_pinned_cf(column, key);
         self.noted(found.map(|value| value.is_some()).map_err(StateError::from))
     }
 
@@ -107,15 +174,35 @@ impl<'db> StateView<'db> {
         start: &[u8],
         count: usize,
     ) -> Result<VecDeque<Vec<u8>>, StateError> {
+        let start = space.key(start);
         let column = self.database.column(CF_FLAT);
         let mut entries = self.snapshot.raw_iterator_cf(column);
-        entries.seek(space.key(start));
+        entries.seek(&start);
+        let patches = self.patches.iter();
+        let mut patches: Vec<_> = patches.map(|patch| patch.from(&start).peekable()).collect();
         let mut found = VecDeque::new();
-        while found.len() < count
-            && let Some(key) = entries.key().and_then(|key| space.strip(key))
-        {
-            found.push_back(key.to_vec());
-            entries.next();
+        while found.len() < count {
+            let patched = patches.iter_mut().filter_map(|patch| patch.peek());
+            let patched = patched.map(|(key, _)| *key).min();
+            let stored = entries.key();
+            let Some(key) = stored.into_iter().chain(patched).min().map(<[u8]>::to_vec) else {
+                break;
+            };
+            let Some(stripped) = space.strip(&key) else {
+                break;
+            };
+            // Who is topmost decides.
+            let above = patches.iter_mut().filter_map(|patch| {
+                let (_, is_there) = patch.next_if(|(patched, _)| *patched == key)?;
+                Some(is_there)
+            });
+            let decided = above.collect::<Vec<_>>().first().copied();
+            if decided.unwrap_or(true) {
+                found.push_back(stripped.to_vec());
+            }
+            if entries.key() == Some(&key) {
+                entries.next();
+            }
         }
         self.noted(entries.status().map_err(StateError::from))?;
         Ok(found)
@@ -128,29 +215,49 @@ impl<'db> StateView<'db> {
 
     /// The trie over the stored nodes of this view.
     fn trie(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
-        TrieBackendBuilder::new(NodeReader(Some(self)), self.head.state_root).build()
+        TrieBackendBuilder::new(NodeReader::new(self), self.head.state_root).build()
     }
 }
 
 /// Reads trie nodes of a view.
 #[derive(Clone, Copy)]
-pub struct NodeReader<'v, 'db>(Option<&'v StateView<'db>>);
+pub struct NodeReader<'v, 'db> {
+    view: &'v StateView<'db>,
+    /// Whether nodes are hashed.
+    checks: bool,
+}
+
+impl<'v, 'db> NodeReader<'v, 'db> {
+    fn new(view: &'v StateView<'db>) -> Self {
+        let checks = false;
+        Self { view, checks }
+    }
+
+    /// One that refuses nodes that are not what their hash says.
+    pub(super) fn checking(view: &'v StateView<'db>) -> Self {
+        let checks = true;
+        Self { view, checks }
+    }
+}
 
 /// Where a node stands in the trie: whole bytes of its path, and a padded last nibble.
 type Prefix<'a> = (&'a [u8], Option<u8>);
 
 impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
     fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
-        let Some(view) = self.0 else { return Ok(None) };
-        let column = view.database.column(CF_NODES);
+        let Self { view, checks } = *self;
         let node = view
-            .snapshot
-            .get_cf(column, prefixed_key::<Blake2Hasher>(hash, prefix))
-            .map_err(StateError::from)
-            .and_then(|node| {
-                node.map(Some).ok_or_else(|| StateError::Trie {
+            .node(&prefixed_key::<Blake2Hasher>(hash, prefix))
+            .and_then(|node| match node {
+                Some(node) if checks && Blake2Hasher::hash(&node) != *hash => {
+                    Err(StateError::Trie {
+                        reason: format!("node {hash:?} is not what its hash says"),
+                    })
+                }
+                Some(node) => Ok(Some(node)),
+                None => Err(StateError::Trie {
                     reason: format!("node {hash:?} is not in the database"),
-                })
+                }),
             });
         view.noted(node).map_err(|error| error.to_string())
     }

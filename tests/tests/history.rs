@@ -1,0 +1,272 @@
+//! Going back: what a database keeps of earlier blocks, what reverting leaves, copies, formats, and a state that is
+//! checked against its trie. Random programs that go back are in `state_differential`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use slackwater_executor::{
+    ExecutionPath,
+    state::{
+        CheckError, Database, DatabaseConfig, Durability, FORMAT_VERSION, Head, HistoryError,
+        OpenError, StateError,
+    },
+};
+use slackwater_runtime_fixtures::{BlockFixture, guest::fixture_chain_path};
+use slackwater_tests::{executor, load_blocks, replay_onto};
+
+/// The column families of a database.
+const COLUMNS: [&str; 7] = [
+    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
+];
+
+fn open(path: &Path, history_blocks: u64) -> Database {
+    let config = DatabaseConfig {
+        history_blocks,
+        ..DatabaseConfig::new(Durability::Buffered)
+    };
+    Database::open_with(path, config).expect("opens")
+}
+
+/// The first blocks of our guest's chain.
+fn chain(blocks: usize) -> BlockFixture {
+    let mut chain = load_blocks(&fixture_chain_path());
+    chain.blocks.truncate(blocks);
+    chain
+}
+
+fn length() -> usize {
+    load_blocks(&fixture_chain_path()).blocks.len()
+}
+
+/// Brings a database to this block.
+fn go_to(database: &Database, blocks: usize) -> Head {
+    replay_onto(&executor(), database, &chain(blocks), ExecutionPath::Split).expect("replays");
+    database.head().expect("readable").expect("a head")
+}
+
+fn raw(path: &Path) -> rocksdb::DB {
+    rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
+}
+
+/// All records but those that undo blocks.
+fn records(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
+    let raw = raw(path);
+    let columns = COLUMNS.into_iter().filter(|name| *name != "undo");
+    let records = columns.flat_map(|name| {
+        let column = raw.cf_handle(name).expect("there");
+        let entries = raw.iterator_cf(column, rocksdb::IteratorMode::Start);
+        entries.map(move |entry| {
+            let (key, value) = entry.expect("readable");
+            ((name, key.into_vec()), value.into_vec())
+        })
+    });
+    records.collect()
+}
+
+/// Byte for byte, a database that was reverted is one that never went further, and goes on from there.
+#[test]
+fn reverting_leaves_nothing() {
+    let last = length();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (far, near) = (folder.path().join("far"), folder.path().join("near"));
+    let head = go_to(&open(&far, u64::MAX), last);
+    let whole = records(&far);
+    for blocks in (1..last).rev() {
+        let database = open(&far, u64::MAX);
+        let number = u64::try_from(blocks).expect("few");
+        let reverted = database.revert_to(number).expect("kept");
+        drop(database);
+        std::fs::remove_dir_all(&near).ok();
+        assert_eq!(go_to(&open(&near, 0), blocks), reverted);
+        assert_eq!(records(&far), records(&near), "at block {blocks}");
+    }
+    assert_eq!(go_to(&open(&far, u64::MAX), last), head);
+    assert_eq!(records(&far), whole);
+}
+
+/// As many blocks can be undone as were to be kept, and their parents' states shown.
+#[test]
+fn the_window_is_what_was_asked_for() {
+    let last = length();
+    let number = u64::try_from(last).expect("few");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let database = open(&path, 3);
+    let head = go_to(&database, last);
+    assert_eq!(database.oldest_state().expect("readable"), number - 3);
+    for shown in number - 3..=number {
+        let view = database.view_at(shown).expect("kept");
+        assert_eq!(view.head().number, shown);
+        let checked = view.check_values(|_| {}).expect("the trie's");
+        assert!(checked.keys > 0 && checked.children > 0, "{checked:?}");
+    }
+    for hidden in [number - 4, number + 1] {
+        let error = database.view_at(hidden).expect_err("not kept");
+        let HistoryError::OutOfReach {
+            number: named,
+            oldest,
+            head,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((named, oldest, head), (hidden, number - 3, number));
+        let refused = database.revert_to(hidden).expect_err("not kept");
+        assert!(
+            matches!(refused, HistoryError::OutOfReach { .. }),
+            "{refused}"
+        );
+    }
+    assert_eq!(database.head().expect("readable"), Some(head));
+    drop(database);
+    // What is to be kept no longer goes when it is opened; nothing comes back.
+    for (kept, reached) in [(5, 3), (2, 2), (u64::MAX, 2), (0, 0)] {
+        let database = open(&path, kept);
+        let oldest = database.oldest_state().expect("readable");
+        assert_eq!(oldest, number - reached, "of {kept}");
+    }
+}
+
+/// A database without history becomes one that keeps it from then on.
+#[test]
+fn an_earlier_format_is_migrated() {
+    let last = length();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let head = go_to(&open(path, 0), last - 1);
+    let format = |undo: bool, version: u8| {
+        let mut raw = raw(path);
+        let meta = raw.cf_handle("meta").expect("there");
+        let record = [b"slackwater\0\0".as_slice(), &[version, 0, 0, 0]].concat();
+        raw.put_cf(meta, b"format", record).expect("written");
+        if !undo {
+            raw.drop_cf("undo").expect("dropped");
+        }
+    };
+    // As it was, and cut short where the column had been made and the version was not written.
+    for undo in [false, true] {
+        format(undo, 1);
+        let error = Database::open(path, Durability::Sync).expect_err("an earlier format");
+        let OpenError::Format {
+            found: 1,
+            expected: FORMAT_VERSION,
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(error.to_string().contains("db migrate"), "{error}");
+        Database::migrate(path).expect("migrates");
+        let database = open(path, 10);
+        assert_eq!(database.head().expect("readable"), Some(head));
+        assert_eq!(database.oldest_state().expect("readable"), head.number);
+    }
+    // It is one of this format: nothing is left to do.
+    Database::migrate(path).expect("nothing to do");
+    let database = open(path, 10);
+    go_to(&database, last);
+    assert_eq!(database.revert_to(head.number).expect("kept"), head);
+    drop(database);
+    format(true, 9);
+    let error = Database::migrate(path).expect_err("a later format");
+    assert!(
+        matches!(error, OpenError::Format { found: 9, .. }),
+        "{error}"
+    );
+    let nothing = Database::migrate(&path.join("nothing"));
+    assert!(nothing.is_err() && !path.join("nothing").exists());
+}
+
+/// A copy is a database of its own; where there is something already, nothing is copied.
+#[test]
+fn a_copy_is_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("db"), folder.path().join("copy"));
+    let database = open(&path, 10);
+    let head = go_to(&database, length());
+    database.checkpoint(&copy).expect("copied");
+    let reverted = database.revert_to(head.number - 2).expect("kept");
+    let copied = open(&copy, 10);
+    assert_eq!(copied.head().expect("readable"), Some(head));
+    let view = copied.view().expect("a head");
+    view.check_values(|_| {}).expect("the trie's");
+    assert!(database.checkpoint(&copy).is_err(), "it is there already");
+    assert_eq!(database.head().expect("readable"), Some(reverted));
+}
+
+/// What rots without a wrong checksum is found by comparing with the trie.
+#[test]
+fn a_wrong_value_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    go_to(&open(path, 10), length());
+    let good = open(path, 10).view().expect("a head").check_values(|_| {});
+    let keys = good.expect("the trie's").keys;
+    let whole = records(path);
+    let flat = whole.keys().filter(|(name, _)| *name == "flat");
+    let flat: Vec<_> = flat.map(|(_, key)| key.clone()).collect();
+    assert_eq!(flat.len() as u64, keys);
+    let set = |column: &str, key: &[u8], value: Option<&[u8]>| {
+        let raw = raw(path);
+        let column = raw.cf_handle(column).expect("there");
+        let set = match value {
+            Some(value) => raw.put_cf(column, key, value),
+            None => raw.delete_cf(column, key),
+        };
+        set.expect("written");
+    };
+    let check = || {
+        let database = open(path, 10);
+        let view = database.view().expect("a head");
+        view.check_values(|_| {}).expect_err("something is wrong")
+    };
+    // Another value, none, and one too many; of the top trie and of a child's.
+    for key in flat.iter().step_by(flat.len() / 7).chain(flat.last()) {
+        let before = &whole[&("flat", key.clone())];
+        let mut wrong = before.clone();
+        wrong.push(0);
+        let more = [key.as_slice(), &[0]].concat();
+        for (place, value) in [
+            (key, Some(wrong.as_slice())),
+            (key, None),
+            (&more, Some(&[1])),
+        ] {
+            set("flat", place, value);
+            let CheckError::Differs {
+                child, key: named, ..
+            } = check()
+            else {
+                panic!("another error");
+            };
+            let shown = child.map_or_else(
+                || [&[0], named.as_slice()].concat(),
+                |child| {
+                    let length = u32::try_from(child.len()).expect("short").to_be_bytes();
+                    [&[1], length.as_slice(), &child, &named].concat()
+                },
+            );
+            // A missing root of a child trie hides that trie.
+            assert_eq!(&shown, place);
+            set("flat", &more, None);
+            set("flat", key, Some(before));
+        }
+    }
+    // A node that is another's, and none.
+    let nodes = whole.iter().filter(|((name, _), _)| *name == "nodes");
+    for ((_, key), node) in nodes.step_by(40) {
+        let mut wrong = node.clone();
+        let last = wrong.len() - 1;
+        wrong[last] ^= 1;
+        for value in [Some(wrong.as_slice()), None] {
+            set("nodes", key, value);
+            let error = check();
+            assert!(
+                matches!(error, CheckError::State(StateError::Trie { .. })),
+                "{error}"
+            );
+        }
+        set("nodes", key, Some(node));
+    }
+    let database = open(path, 10);
+    let view = database.view().expect("a head");
+    assert_eq!(view.check_values(|_| {}).expect("whole again").keys, keys);
+}
