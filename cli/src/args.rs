@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig, Fuel, Meter};
+use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -104,7 +104,7 @@ pub(crate) struct ReplayArgs {
     #[arg(required = true, value_name = "FIXTURE")]
     pub(crate) fixtures: Vec<PathBuf>,
     /// How instances are made.
-    #[arg(long, value_enum, default_value_t = Mode::Fresh)]
+    #[arg(long, value_enum, default_value_t = Mode::Snapshot)]
     pub(crate) mode: Mode,
     /// Database to replay onto; kept, and continued by the next run. With several fixtures, one
     /// folder for each is made in it. Default: a temporary one.
@@ -311,12 +311,31 @@ fn parse_fuel(text: &str) -> Result<FuelArg, String> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
+    /// Every call in a cached instance, put back in place behind it.
+    Snapshot,
     /// Every call in an instance made from scratch.
     Fresh,
-    /// Every call in a cached instance, reset in place. Not available yet.
-    Snapshot,
-    /// Both, one after the other. Not available yet.
+    /// Both, one after the other; not with a database that is kept.
     Both,
+}
+
+impl Mode {
+    /// The modes this stands for.
+    pub(crate) fn each(self) -> &'static [InstanceMode] {
+        match self {
+            Self::Snapshot => &[InstanceMode::Snapshot],
+            Self::Fresh => &[InstanceMode::Fresh],
+            Self::Both => &[InstanceMode::Snapshot, InstanceMode::Fresh],
+        }
+    }
+}
+
+/// The name of a mode in reports.
+pub(crate) fn mode_name(mode: InstanceMode) -> &'static str {
+    match mode {
+        InstanceMode::Snapshot => "snapshot",
+        InstanceMode::Fresh => "fresh",
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

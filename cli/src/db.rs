@@ -163,7 +163,11 @@ fn revert(db: &Path, blocks: u64, json: bool) -> Result<Verdict, CliError> {
     let database = open(db)?;
     let head = database.head().map_err(state(db))?;
     let from = head.ok_or(StateError::NoHead).map_err(state(db))?.number;
-    let to = from.saturating_sub(blocks);
+    let to = from.checked_sub(blocks).ok_or(CliError::TooFarBack {
+        path: db.to_owned(),
+        blocks,
+        head: from,
+    })?;
     let head = database.revert_to(to).map_err(|source| CliError::History {
         path: db.to_owned(),
         source,

@@ -16,8 +16,10 @@ pub(crate) enum CliError {
     /// Already shown.
     #[error("see above")]
     Reported,
-    #[error("mode `snapshot` does not exist yet; use --mode fresh")]
-    NoSnapshotMode,
+    #[error(
+        "--mode both replays everything twice, which no kept database can hold: leave --db out"
+    )]
+    BothOnOneDatabase,
     #[error("{}: cannot be read: {source}", path.display())]
     Read {
         path: PathBuf,
@@ -63,6 +65,12 @@ pub(crate) enum CliError {
     },
     #[error("measuring `{name}`: {reason}")]
     Calibration { name: String, reason: String },
+    #[error("{}: cannot go back {blocks} blocks from block {head}", path.display())]
+    TooFarBack {
+        path: PathBuf,
+        blocks: u64,
+        head: u64,
+    },
     #[error("{}: {source}", path.display())]
     History { path: PathBuf, source: HistoryError },
     #[error("{}: {source}", path.display())]

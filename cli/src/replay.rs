@@ -8,13 +8,13 @@ use std::{
 
 use serde::Serialize;
 use slackwater_executor::{
-    Database, Durability, WasmExecutor, host_functions::SlackwaterHostFunctions,
+    Database, Durability, InstanceMode, WasmExecutor, host_functions::SlackwaterHostFunctions,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
 
 use crate::{
     Verdict,
-    args::{Mode, ReplayArgs},
+    args::{Mode, ReplayArgs, mode_name},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
     output::{hex, print_json, progress_bar, say, short_name, table, thousands},
@@ -58,20 +58,22 @@ struct ExtrinsicReport {
 }
 
 pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
-    if args.mode != Mode::Fresh {
-        return Err(CliError::NoSnapshotMode);
+    if args.mode == Mode::Both && args.db.is_some() {
+        return Err(CliError::BothOnOneDatabase);
     }
     if args.db.is_some() {
         check_names(&args.fixtures)?;
     }
-    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.block_config())?;
-    let fixtures = args
-        .fixtures
-        .iter()
-        .map(|file| replay_file(args, &executor, file));
-    let report = Report {
-        fixtures: fixtures.collect(),
+    let mut report = Report {
+        fixtures: Vec::new(),
     };
+    for mode in args.mode.each() {
+        let config = args.executor.block_config().with_instances(*mode);
+        let executor = WasmExecutor::<SlackwaterHostFunctions>::new(config)?;
+        let files = args.fixtures.iter();
+        let replayed = files.map(|file| replay_file(args, *mode, &executor, file));
+        report.fixtures.extend(replayed);
+    }
     let printed = if args.json {
         print_json(&report)
     } else {
@@ -133,12 +135,13 @@ fn open_database(
 /// Replays one file; whatever goes wrong is part of its report, so that it hides no other.
 fn replay_file(
     args: &ReplayArgs,
+    mode: InstanceMode,
     executor: &WasmExecutor<SlackwaterHostFunctions>,
     file: &Path,
 ) -> FixtureReport {
     let mut report = FixtureReport {
         file: file.display().to_string(),
-        mode: "fresh",
+        mode: mode_name(mode),
         path: args.path.name(),
         ok: true,
         seconds: 0.0,

@@ -57,6 +57,17 @@ fn replay_says_what_became_of_every_extrinsic() {
     }
     let (code, whole) = json(&["replay", text(&path), "--path", "whole"]);
     assert_eq!((code, &whole["fixtures"][0]["ok"]), (0, &json!(true)));
+    let (code, both) = json(&["replay", text(&path), "--mode", "both"]);
+    assert_eq!(code, 0, "{both}");
+    let modes = both["fixtures"].as_array().expect("a list").iter();
+    let modes: Vec<_> = modes
+        .map(|entry| (&entry["mode"], &entry["blocks"]))
+        .collect();
+    let expected = &entry["blocks"];
+    assert_eq!(
+        modes,
+        [(&json!("snapshot"), expected), (&json!("fresh"), expected)]
+    );
 }
 
 #[test]
@@ -125,8 +136,13 @@ fn bad_input_exits_2_and_names_it() {
     .expect("written");
     check(&["replay", text(&broken)], "odd number");
     check(&["replay", "absent.json"], "absent.json");
-    check(&["replay", text(&path), "--mode", "snapshot"], "snapshot");
-    check(&["replay", text(&path), "--mode", "both"], "snapshot");
+    let kept = folder.path().join("kept");
+    check(
+        &["replay", text(&path), "--mode", "both", "--db", text(&kept)],
+        "--mode both",
+    );
+    check(&["db", "stat", text(&kept)], "no database in");
+    assert!(!kept.exists(), "looking makes nothing");
     check(
         &["replay", text(&path), "--db", "/proc/slackwater"],
         "/proc/slackwater",
@@ -340,4 +356,39 @@ fn a_closed_pipe_ends_the_program_quietly() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).expect("text"), "");
+}
+
+#[test]
+fn a_database_is_looked_after() {
+    let (path, folder) = fixture(|_| ());
+    let (database, copy) = (folder.path().join("database"), folder.path().join("copy"));
+    let (database, copy) = (text(&database), text(&copy));
+    let (code, _) = json(&["replay", text(&path), "--db", database]);
+    assert_eq!(code, 0);
+    let stat = |database: &str| {
+        let (code, stat) = json(&["db", "stat", database]);
+        assert_eq!(code, 0, "{stat}");
+        (stat["head"]["number"].clone(), stat["oldest_state"].clone())
+    };
+    assert_eq!(stat(database), (json!(6), json!(0)));
+    let (code, copied) = json(&["db", "checkpoint", database, copy]);
+    assert_eq!(code, 0, "{copied}");
+    let (code, reverted) = json(&["db", "revert", database, "2"]);
+    assert_eq!((code, &reverted["head"]["number"]), (0, &json!(4)));
+    assert_eq!(stat(database), (json!(4), json!(0)));
+    assert_eq!(stat(copy), (json!(6), json!(0)));
+    for database in [database, copy] {
+        let (code, checked) = json(&["db", "check", database]);
+        assert_eq!((code, &checked["ok"]), (0, &json!(true)), "{checked}");
+        assert!(checked["keys"].as_u64().is_some_and(|keys| keys > 10));
+    }
+    let (code, refused) = json(&["db", "revert", database, "5"]);
+    assert_eq!(code, 2, "{refused}");
+    assert_eq!(stat(database), (json!(4), json!(0)));
+    let (code, again) = json(&["replay", text(&path), "--db", database]);
+    assert_eq!(code, 0, "{again}");
+    let blocks = again["fixtures"][0]["blocks"].as_array().map(Vec::len);
+    assert_eq!((blocks, stat(database)), (Some(2), (json!(6), json!(0))));
+    let (code, _) = json(&["db", "migrate", database]);
+    assert_eq!(code, 0, "it has this format already");
 }
