@@ -481,14 +481,31 @@ fn damage_on_disk_is_no_verdict_on_a_block() {
     // The executor itself reads what has a well-known key, such as the code; the guest reads the rest.
     let by_guest: Chosen = |key| !key.contains(&b':');
     let any: Chosen = |_| true;
-    let rounds = [("flat", by_guest), ("flat", any), ("nodes", any)];
-    for (column, chosen) in rounds {
+    // The root is read when the database is opened: its key has no path.
+    let root: Chosen = |key| key.len() == 32;
+    let below_root: Chosen = |key| key.len() > 32;
+    let rounds = [
+        ("flat", by_guest),
+        ("flat", any),
+        ("nodes", below_root),
+        ("nodes", root),
+    ];
+    for (round, (column, chosen)) in rounds.into_iter().enumerate() {
         let folder = tempfile::tempdir().expect("a folder");
         let database = open(folder.path()).expect("opens");
         replay_onto(&executor, &database, &half, ExecutionPath::Split).expect("replays");
         let head = database.head().expect("readable");
         drop(database);
         let damaged = damage_entries(folder.path(), column, chosen);
+        if round == 3 {
+            assert_eq!(damaged, 1, "there is one root");
+            let error = open(folder.path()).expect_err("the root cannot be read");
+            assert!(
+                matches!(error, OpenError::State(StateError::Database(_))),
+                "{error}"
+            );
+            continue;
+        }
         assert!(damaged > 1, "{column}: {damaged} entries");
         let database = open(folder.path()).expect("opens: no record of its own is damaged");
         let error = replay_onto(&executor, &database, &chain, ExecutionPath::Split)

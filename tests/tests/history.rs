@@ -7,11 +7,15 @@ use slackwater_executor::{
     ExecutionPath,
     state::{
         CheckError, Database, DatabaseConfig, Durability, FORMAT_VERSION, Head, HistoryError,
-        OpenError, StateError,
+        OpenError, StateError, StateImport,
     },
 };
 use slackwater_runtime_fixtures::{BlockFixture, guest::fixture_chain_path};
 use slackwater_tests::{executor, load_blocks, replay_onto};
+use sp_core::{
+    H256,
+    storage::{ChildInfo, StateVersion, Storage, StorageChild},
+};
 
 /// The column families of a database.
 const COLUMNS: [&str; 7] = [
@@ -193,12 +197,77 @@ fn a_copy_is_whole() {
     assert_eq!(database.head().expect("readable"), Some(reverted));
 }
 
+/// A database whose head cannot be is refused when it is opened.
+#[test]
+fn a_head_without_its_root_or_block_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let head = go_to(&open(path, 10), length());
+    let number = head.number.to_be_bytes();
+    let whole = records(path);
+    let block = &whole[&("blocks", number.to_vec())];
+    let root = &whole[&("nodes", head.state_root.as_bytes().to_vec())];
+    let set = |column: &str, key: &[u8], value: Option<&[u8]>| {
+        let raw = raw(path);
+        let column = raw.cf_handle(column).expect("there");
+        let set = match value {
+            Some(value) => raw.put_cf(column, key, value),
+            None => raw.delete_cf(column, key),
+        };
+        set.expect("written");
+    };
+    let mut other_root = root.clone();
+    other_root.push(0);
+    let mut other_block = block.clone();
+    other_block[0] ^= 1;
+    let root_key = head.state_root.as_bytes();
+    for (column, key, wrong, right, said) in [
+        ("nodes", root_key, None, root, "not in the database"),
+        (
+            "nodes",
+            root_key,
+            Some(&other_root),
+            root,
+            "what its hash says",
+        ),
+        (
+            "blocks",
+            &number,
+            Some(&other_block),
+            block,
+            "whose record is of",
+        ),
+        (
+            "blocks",
+            &number,
+            Some(&block[..40].to_vec()),
+            block,
+            "blocks",
+        ),
+        (
+            "meta",
+            b"head",
+            Some(&vec![1; 71]),
+            &whole[&("meta", b"head".to_vec())],
+            "head",
+        ),
+    ] {
+        set(column, key, wrong.map(Vec::as_slice));
+        let error = Database::open(path, Durability::Sync).expect_err("refused");
+        assert!(matches!(error, OpenError::State(_)), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        set(column, key, Some(right));
+        assert_eq!(open(path, 10).head().expect("readable"), Some(head));
+    }
+}
+
 /// What rots without a wrong checksum is found by comparing with the trie.
 #[test]
 fn a_wrong_value_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
-    go_to(&open(path, 10), length());
+    let root = go_to(&open(path, 10), length()).state_root;
+    let root = root.as_bytes().to_vec();
     let good = open(path, 10).view().expect("a head").check_values(|_| {});
     let keys = good.expect("the trie's").keys;
     let whole = records(path);
@@ -258,6 +327,9 @@ fn a_wrong_value_is_named() {
         wrong[last] ^= 1;
         for value in [Some(wrong.as_slice()), None] {
             set("nodes", key, value);
+            if *key == root {
+                continue;
+            }
             let error = check();
             assert!(
                 matches!(error, CheckError::State(StateError::Trie { .. })),
@@ -269,4 +341,66 @@ fn a_wrong_value_is_named() {
     let database = open(path, 10);
     let view = database.view().expect("a head");
     assert_eq!(view.check_values(|_| {}).expect("whole again").keys, keys);
+}
+
+/// A large state comes in value by value, in any order, and is the one that is imported at once.
+#[test]
+fn a_state_comes_in_any_order() {
+    let mut states = vec![chain(0).state, Storage::default()];
+    // Child tries, one of which begins like another, and values on both sides of what nodes hold.
+    let value = |number: u8| vec![number; usize::from(number) % 50];
+    let mut many = Storage::default();
+    many.top
+        .extend((0..=255).map(|key| (vec![key / 16, key], value(key))));
+    for name in [b"a".as_slice(), b"ab", b"\xff"] {
+        let child_info = ChildInfo::new_default(name);
+        let data = (0..40).map(|key| (vec![key; 3], value(key))).collect();
+        let child = StorageChild { data, child_info };
+        many.children_default.insert(name.to_vec(), child);
+    }
+    states.push(many);
+    for (state, version) in states
+        .iter()
+        .flat_map(|state| [StateVersion::V0, StateVersion::V1].map(|version| (state, version)))
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (at_once, one_by_one) = (folder.path().join("all"), folder.path().join("each"));
+        let database = open(&at_once, 10);
+        let prepared = database.prepare_state(state, version).expect("state");
+        let head = database.import_state(prepared, 7, H256::repeat_byte(7));
+        let head = head.expect("imports");
+        drop(database);
+        // Cut short, and begun again.
+        let config = DatabaseConfig::new(Durability::Sync);
+        let mut import = StateImport::begin(&one_by_one, config).expect("begins");
+        import.put(None, b"lost", b"lost").expect("written");
+        drop(import);
+        let mut import = StateImport::begin(&one_by_one, config).expect("begins anew");
+        let children = state.children_default.iter();
+        let children = children.flat_map(|(name, child)| {
+            let entries = child.data.iter().rev();
+            entries.map(move |(key, value)| (Some(name.as_slice()), key, value))
+        });
+        let top = state
+            .top
+            .iter()
+            .rev()
+            .map(|(key, value)| (None, key, value));
+        for (child, key, value) in children.chain(top) {
+            import.put(child, key, b"before").expect("written");
+            import.put(child, key, value).expect("written");
+        }
+        assert_eq!(import.build(version).expect("built"), head.state_root);
+        let database = import.finish(head).expect("finishes");
+        let view = database.view().expect("a head");
+        assert_eq!(*view.head(), head);
+        view.check_values(|_| {}).expect("the trie's");
+        drop(view);
+        drop(database);
+        assert_eq!(records(&one_by_one), records(&at_once), "{version:?}");
+        let refused = StateImport::begin(&one_by_one, config).expect_err("it is one");
+        assert!(matches!(refused, OpenError::NotEmpty { .. }), "{refused}");
+        let reopened = open(&one_by_one, 10);
+        assert_eq!(reopened.head().expect("readable"), Some(head));
+    }
 }

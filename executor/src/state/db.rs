@@ -5,19 +5,23 @@
 //! RocksDB's lock file sees to it.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use codec::{Decode, DecodeAll};
+use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
     WriteOptions, checkpoint::Checkpoint,
 };
 
+use sp_core::{Blake2Hasher, Hasher};
+use sp_trie::EMPTY_PREFIX;
+
 use super::{
-    Head, OpenError, StateError, StateView,
+    DatabaseConfig, Durability, Head, OpenError, StateError, StateView,
+    folder::{CREATION_MARKER, Folder, ROCKSDB_MARKER, folder_error, inspect_folder, mark, unmark},
     schema::{
         CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
         FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
@@ -30,54 +34,8 @@ const COLUMNS: [&str; 6] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META, 
 const COLUMNS_WITHOUT_UNDO: usize = 5;
 /// The column family RocksDB insists on; unused.
 const CF_DEFAULT: &str = "default";
-/// The file that marks a folder as a RocksDB database.
-const ROCKSDB_MARKER: &str = "CURRENT";
-/// The file that stands in the folder while a database is being made.
-const CREATION_MARKER: &str = "SLACKWATER_CREATION";
-/// What a freshly made file system holds.
-const MOUNT_FOLDER: &str = "lost+found";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
-
-/// How a commit reaches the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Durability {
-    /// `fsync` for every block: an acknowledged block survives a power cut.
-    #[default]
-    Sync,
-    /// Left to the operating system: survives the death of the process; after a power cut the
-    /// database may be at some earlier block, still whole.
-    Buffered,
-}
-
-/// How many blocks can be undone by default.
-pub const HISTORY_BLOCKS_DEFAULT: u64 = 256;
-
-/// How a database is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DatabaseConfig {
-    /// How a commit reaches the disk.
-    pub durability: Durability,
-    /// How many of the last blocks can be undone, and their parents' states shown; 256 by default. 0 keeps
-    /// nothing of what blocks have changed.
-    pub history_blocks: u64,
-}
-
-impl Default for DatabaseConfig {
-    fn default() -> Self {
-        Self::new(Durability::default())
-    }
-}
-
-impl DatabaseConfig {
-    /// The defaults, with this durability.
-    pub fn new(durability: Durability) -> Self {
-        Self {
-            durability,
-            history_blocks: HISTORY_BLOCKS_DEFAULT,
-        }
-    }
-}
 
 /// What a database holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,8 +123,42 @@ impl Database {
         check_columns(path)?;
         let database = Self::open_rocksdb(path, config, false)?;
         database.check_format()?;
+        database.check_head()?;
         database.forget_history()?;
         Ok(database)
+    }
+
+    /// The root of the head's trie is there, and the head is the last block.
+    fn check_head(&self) -> Result<(), StateError> {
+        let Some(head) = self.head()? else {
+            return Ok(());
+        };
+        let root = head.state_root;
+        if root != sp_trie::empty_trie_root::<sp_trie::LayoutV1<Blake2Hasher>>() {
+            let key = sp_trie::prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
+            let node = self.bytes(CF_NODES, &key)?;
+            let reason = match node {
+                Some(node) if Blake2Hasher::hash(&node) == root => None,
+                Some(_) => Some("is not what its hash says"),
+                None => Some("is not in the database"),
+            };
+            if let Some(reason) = reason {
+                return Err(StateError::Trie {
+                    reason: format!("the root {root:?} of block {} {reason}", head.number),
+                });
+            }
+        }
+        // Of the block whose state was imported there is no record.
+        match self.block(head.number)? {
+            Some(block) if block.hash != head.hash => Err(StateError::Damaged {
+                record: "head",
+                reason: format!(
+                    "it names block {} as {:?}, whose record is of {:?}",
+                    head.number, head.hash, block.hash
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Makes a database of an earlier format one of this; whatever cuts that short, it can be begun anew.
@@ -209,18 +201,57 @@ impl Database {
     /// creation cut short can be told from somebody else's files; it is gone, durably, before
     /// anything can be committed.
     fn create(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
-        let folder = |source| folder_error(path, source);
-        let marker = path.join(CREATION_MARKER);
-        File::create(&marker)
-            .and_then(|file| file.sync_all())
-            .map_err(folder)?;
+        mark(path)?;
         let database = Self::open_rocksdb(path, config, true)?;
         database.write_format()?;
-        fs::remove_file(&marker).map_err(folder)?;
-        File::open(path)
-            .and_then(|directory| directory.sync_all())
-            .map_err(folder)?;
+        unmark(path)?;
         Ok(database)
+    }
+
+    /// Begins a database in an empty or absent folder, which counts as begun until it is finished.
+    pub(super) fn begin(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
+        match inspect_folder(path)? {
+            Folder::Empty => {}
+            Folder::Interrupted => {
+                DB::destroy(&Options::default(), path)
+                    .map_err(|source| open_error(path, source))?;
+            }
+            Folder::Database => {
+                return Err(OpenError::NotEmpty {
+                    path: path.to_owned(),
+                });
+            }
+        }
+        mark(path)?;
+        Self::open_rocksdb(path, config, true)
+    }
+
+    /// Writes what came without the log to files, then format and head, and the database is one.
+    pub(super) fn finish(self, head: &Head) -> Result<Self, OpenError> {
+        for name in COLUMNS {
+            let flushed = self.rocksdb.flush_cf(self.column(name));
+            flushed.map_err(StateError::from)?;
+        }
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
+        batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
+        self.write(batch)?;
+        // Whatever the durability of blocks is, what they stand on is on the disk.
+        self.rocksdb.flush_wal(true).map_err(StateError::from)?;
+        unmark(&self.path)?;
+        Ok(self)
+    }
+
+    /// Writes a batch of a database that is not finished, without the log.
+    pub(super) fn write_unlogged(&self, batch: WriteBatch) -> Result<(), StateError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        Ok(self.rocksdb.write_opt(batch, &options)?)
+    }
+
+    /// All entries of `column`.
+    pub(super) fn entries(&self, column: &'static str) -> rocksdb::DBRawIterator<'_> {
+        self.rocksdb.raw_iterator_cf(self.column(column))
     }
 
     /// Goes on where a creation was cut short. Nothing was committed by then, so what there is can
@@ -327,7 +358,7 @@ impl Database {
 
     /// A view of the empty state, for importing a genesis.
     pub(super) fn empty_view(&self) -> StateView<'_> {
-        let state_root = sp_trie::empty_trie_root::<sp_trie::LayoutV1<sp_core::Blake2Hasher>>();
+        let state_root = sp_trie::empty_trie_root::<sp_trie::LayoutV1<Blake2Hasher>>();
         let head = Head {
             number: 0,
             hash: Default::default(),
@@ -445,43 +476,6 @@ fn decode_head(record: Option<Vec<u8>>) -> Result<Option<Head>, StateError> {
             })
         })
         .transpose()
-}
-
-/// What a folder holds.
-enum Folder {
-    Empty,
-    Database,
-    /// A database of ours whose creation was cut short.
-    Interrupted,
-}
-
-/// Makes sure the folder exists and says what it holds.
-fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
-    let folder = |source| folder_error(path, source);
-    fs::create_dir_all(path).map_err(folder)?;
-    if path.join(CREATION_MARKER).exists() {
-        return Ok(Folder::Interrupted);
-    }
-    if path.join(ROCKSDB_MARKER).exists() {
-        return Ok(Folder::Database);
-    }
-    for entry in fs::read_dir(path).map_err(folder)? {
-        let name = entry.map_err(folder)?.file_name();
-        if name != MOUNT_FOLDER {
-            return Err(OpenError::Foreign {
-                path: path.to_owned(),
-                found: format!("other files, such as {}", name.display()),
-            });
-        }
-    }
-    Ok(Folder::Empty)
-}
-
-fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
-    OpenError::Folder {
-        path: path.to_owned(),
-        source,
-    }
 }
 
 fn check_columns(path: &Path) -> Result<(), OpenError> {

@@ -69,6 +69,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is a database in the folder already.
+    #[error("there is a database in {} already", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder cannot be created, read or written.
     #[error("database folder {} cannot be used: {source}", path.display())]
     Folder {

@@ -4,7 +4,8 @@
 //! | module | knows |
 //! |---|---|
 //! | `schema` | the bytes of keys and records in the database |
-//! | `db` | RocksDB; nothing else does |
+//! | `db` | RocksDB; nothing else opens it |
+//! | `config`, `folder` | how a database is kept, and where |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
 //! | `metered_state` | a state whose keys and values cost the guest that asks for them |
@@ -14,6 +15,7 @@
 //! | `patch` | the same in the bytes of the database: a block, or what undoes one |
 //! | `commit` | a genesis or a block, in one atomic write |
 //! | `check` | whether flat values and trie agree |
+//! | `import` | a whole state, however large |
 //! | `history` | states of earlier blocks, and reverting |
 //! | `uncommitted` | blocks that were executed and are not in the database |
 //! | `memory` | a whole state in memory, for single calls and tests |
@@ -21,10 +23,13 @@
 mod changes;
 mod check;
 mod commit;
+mod config;
 mod db;
 mod delta;
 mod error;
+mod folder;
 mod history;
+mod import;
 mod layers;
 mod memory;
 mod metered_state;
@@ -37,12 +42,12 @@ mod view;
 pub use changes::{BlockChanges, WriteSet};
 pub use check::{CheckError, Checked};
 pub use commit::{BlockRecord, PreparedState};
-pub use db::{
-    ColumnStat, Database, DatabaseConfig, DatabaseStat, Durability, HISTORY_BLOCKS_DEFAULT,
-};
+pub use config::{DatabaseConfig, Durability, HISTORY_BLOCKS_DEFAULT};
+pub use db::{ColumnStat, Database, DatabaseStat};
 pub use delta::DeltaDigest;
 pub use error::{CommitError, OpenError, StateError};
 pub use history::HistoryError;
+pub use import::StateImport;
 pub use layers::BlockLayers;
 pub use memory::MemoryState;
 pub use schema::{FORMAT_VERSION, Head};

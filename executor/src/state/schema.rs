@@ -76,6 +76,31 @@ impl FlatSpace {
         child.map_or_else(Self::top, Self::child)
     }
 
+    /// The first database key a child trie can have.
+    pub(super) fn first_child() -> Vec<u8> {
+        vec![TAG_CHILD]
+    }
+
+    /// The child trie that a database key is of, if it is one's.
+    pub(super) fn child_of(database_key: &[u8]) -> Option<&[u8]> {
+        let (tag, rest) = database_key.split_first()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        (*tag == TAG_CHILD).then(|| rest.get(..length)).flatten()
+    }
+
+    /// The first database key behind all of this space.
+    pub(super) fn end(&self) -> Vec<u8> {
+        let mut end = self.prefix.clone();
+        while end.last() == Some(&u8::MAX) {
+            end.pop();
+        }
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        end
+    }
+
     /// The database key of `key`.
     pub(super) fn key(&self, key: &[u8]) -> Vec<u8> {
         [self.prefix.as_slice(), key].concat()
@@ -121,6 +146,14 @@ mod tests {
         assert_eq!(a.strip(&ab.key(b"key")), None);
         assert_eq!(ab.strip(&a.key(b"b")), None);
         assert_eq!(top.strip(&a.key(b"key")), None);
+        assert_eq!(FlatSpace::child_of(&ab.key(b"key")), Some(b"ab".as_slice()));
+        assert_eq!(FlatSpace::child_of(&top.key(b"key")), None);
+        assert_eq!(FlatSpace::child_of(&[1, 0, 0, 0, 9, 7]), None);
+        let last = FlatSpace::child(&[0xff, 0xff]);
+        for space in [&a, &ab, &last] {
+            assert!(space.end() > space.key(&[0xff; 40]));
+        }
+        assert!(a.end() <= FlatSpace::child(b"b").key(b"") && a.end() <= ab.key(b""));
         assert!(a.key(b"") < a.key(b"\0") && a.key(b"\0") < a.key(b"\x01"));
         assert!(top.key(&[0xff; 40]) < a.key(b""));
     }
