@@ -77,6 +77,11 @@ pub fn runs(variable: &str, otherwise: usize) -> usize {
     stated.map_or(otherwise, |stated| stated.parse().expect("a number"))
 }
 
+/// The column families of a database.
+pub const COLUMNS: [&str; 7] = [
+    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
+];
+
 /// A database in a folder that is deleted with the second value.
 pub fn temporary_database() -> (Database, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");

@@ -13,7 +13,7 @@ use slackwater_executor::{
 };
 use slackwater_runtime_fixtures::{FixtureReplayError, guest, guest::GUEST_WASM};
 use slackwater_tests::{
-    executor, executor_with, load_blocks, replay, replay_onto, temporary_database,
+    COLUMNS, executor, executor_with, load_blocks, replay, replay_onto, temporary_database,
 };
 use sp_core::storage::{StateVersion, Storage, well_known_keys::CODE};
 
@@ -331,11 +331,6 @@ fn a_commit_on_a_moved_head_is_refused_whole() {
     );
     assert_eq!(database.head().expect("readable"), Some(head));
 }
-
-/// The column families of a database.
-const COLUMNS: [&str; 7] = [
-    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
-];
 
 fn open(path: &Path) -> Result<Database, OpenError> {
     Database::open(path, Durability::Buffered)

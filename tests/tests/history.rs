@@ -11,16 +11,11 @@ use slackwater_executor::{
     },
 };
 use slackwater_runtime_fixtures::{BlockFixture, guest::fixture_chain_path};
-use slackwater_tests::{executor, load_blocks, replay_onto};
+use slackwater_tests::{COLUMNS, executor, load_blocks, replay_onto};
 use sp_core::{
     H256,
     storage::{ChildInfo, StateVersion, Storage, StorageChild},
 };
-
-/// The column families of a database.
-const COLUMNS: [&str; 7] = [
-    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
-];
 
 fn open(path: &Path, history_blocks: u64) -> Database {
     let config = DatabaseConfig {
@@ -49,6 +44,17 @@ fn go_to(database: &Database, blocks: usize) -> Head {
 
 fn raw(path: &Path) -> rocksdb::DB {
     rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
+}
+
+/// Sets a record, or removes it.
+fn set(path: &Path, column: &str, key: &[u8], value: Option<&[u8]>) {
+    let raw = raw(path);
+    let column = raw.cf_handle(column).expect("there");
+    let set = match value {
+        Some(value) => raw.put_cf(column, key, value),
+        None => raw.delete_cf(column, key),
+    };
+    set.expect("written");
 }
 
 /// All records but those that undo blocks.
@@ -207,15 +213,6 @@ fn a_head_without_its_root_or_block_is_refused() {
     let whole = records(path);
     let block = &whole[&("blocks", number.to_vec())];
     let root = &whole[&("nodes", head.state_root.as_bytes().to_vec())];
-    let set = |column: &str, key: &[u8], value: Option<&[u8]>| {
-        let raw = raw(path);
-        let column = raw.cf_handle(column).expect("there");
-        let set = match value {
-            Some(value) => raw.put_cf(column, key, value),
-            None => raw.delete_cf(column, key),
-        };
-        set.expect("written");
-    };
     let mut other_root = root.clone();
     other_root.push(0);
     let mut other_block = block.clone();
@@ -252,11 +249,11 @@ fn a_head_without_its_root_or_block_is_refused() {
             "head",
         ),
     ] {
-        set(column, key, wrong.map(Vec::as_slice));
+        set(path, column, key, wrong.map(Vec::as_slice));
         let error = Database::open(path, Durability::Sync).expect_err("refused");
         assert!(matches!(error, OpenError::State(_)), "{error}");
         assert!(error.to_string().contains(said), "{error}");
-        set(column, key, Some(right));
+        set(path, column, key, Some(right));
         assert_eq!(open(path, 10).head().expect("readable"), Some(head));
     }
 }
@@ -274,15 +271,6 @@ fn a_wrong_value_is_named() {
     let flat = whole.keys().filter(|(name, _)| *name == "flat");
     let flat: Vec<_> = flat.map(|(_, key)| key.clone()).collect();
     assert_eq!(flat.len() as u64, keys);
-    let set = |column: &str, key: &[u8], value: Option<&[u8]>| {
-        let raw = raw(path);
-        let column = raw.cf_handle(column).expect("there");
-        let set = match value {
-            Some(value) => raw.put_cf(column, key, value),
-            None => raw.delete_cf(column, key),
-        };
-        set.expect("written");
-    };
     let check = || {
         let database = open(path, 10);
         let view = database.view().expect("a head");
@@ -299,7 +287,7 @@ fn a_wrong_value_is_named() {
             (key, None),
             (&more, Some(&[1])),
         ] {
-            set("flat", place, value);
+            set(path, "flat", place, value);
             let CheckError::Differs {
                 child, key: named, ..
             } = check()
@@ -315,8 +303,8 @@ fn a_wrong_value_is_named() {
             );
             // A missing root of a child trie hides that trie.
             assert_eq!(&shown, place);
-            set("flat", &more, None);
-            set("flat", key, Some(before));
+            set(path, "flat", &more, None);
+            set(path, "flat", key, Some(before));
         }
     }
     // A node that is another's, and none.
@@ -326,7 +314,7 @@ fn a_wrong_value_is_named() {
         let last = wrong.len() - 1;
         wrong[last] ^= 1;
         for value in [Some(wrong.as_slice()), None] {
-            set("nodes", key, value);
+            set(path, "nodes", key, value);
             if *key == root {
                 continue;
             }
@@ -336,7 +324,7 @@ fn a_wrong_value_is_named() {
                 "{error}"
             );
         }
-        set("nodes", key, Some(node));
+        set(path, "nodes", key, Some(node));
     }
     let database = open(path, 10);
     let view = database.view().expect("a head");

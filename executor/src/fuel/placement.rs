@@ -499,4 +499,4 @@ pub(super) fn ends_block(operator: &Operator<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -408,19 +408,15 @@ impl Writer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use wasmparser::{BinaryReader, OperatorsReader, Parser, Payload};
+    use wasmparser::{BinaryReader, OperatorsReader};
 
     use super::*;
+    use crate::fuel::placement::tests::first_body;
 
     /// The first function of a module, unrolled, as text.
     fn unrolled(text: &str) -> (Vec<String>, Vec<u32>) {
         let wasm = wat::parse_str(text).expect("wat");
-        let bodies = Parser::new(0).parse_all(&wasm);
-        let mut bodies = bodies.filter_map(|payload| match payload.expect("valid") {
-            Payload::CodeSectionEntry(body) => Some(body),
-            _ => None,
-        });
-        let body = bodies.next().expect("a function");
+        let body = first_body(&wasm);
         let mut reader = body.get_operators_reader().expect("valid");
         let start = reader.original_position();
         let operators = &wasm[start..body.range().end];

@@ -2,7 +2,7 @@
 //!
 //! Cost: reads the whole state twice, in a memory that does not depend on its size.
 
-use sp_core::{Blake2Hasher, storage::ChildInfo};
+use sp_core::{Blake2Hasher, hexdisplay::HexDisplay, storage::ChildInfo};
 use sp_state_machine::{Backend, IterArgs, TrieBackend, TrieBackendBuilder};
 use thiserror::Error;
 
@@ -46,7 +46,7 @@ fn difference(
 ) -> String {
     let hex = |bytes: &[u8]| {
         let shown = &bytes[..bytes.len().min(64)];
-        let text: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = HexDisplay::from(&shown);
         let more = bytes.len() - shown.len();
         if more > 0 {
             format!("0x{text}... and {more} bytes more")

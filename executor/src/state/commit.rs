@@ -8,7 +8,7 @@ use sp_core::{
     Blake2Hasher, H256,
     storage::{StateVersion, Storage},
 };
-use sp_state_machine::{Backend, BackendTransaction};
+use sp_state_machine::Backend;
 
 use super::{
     BlockChanges, BlockState, CommitError, Database, Head, StateError, StateView, WriteSet,
@@ -33,11 +33,21 @@ pub struct BlockRecord {
     pub receipts: Vec<u8>,
 }
 
+impl BlockRecord {
+    /// The head that the block is, with this root.
+    pub(super) fn head(&self, state_root: H256) -> Head {
+        Head {
+            number: self.number,
+            hash: self.hash,
+            state_root,
+        }
+    }
+}
+
 /// A whole state with its tries, ready to be imported into an empty database.
 pub struct PreparedState {
     state_root: H256,
-    nodes: BackendTransaction<Blake2Hasher>,
-    writes: WriteSet,
+    patch: Patch,
 }
 
 impl std::fmt::Debug for PreparedState {
@@ -85,8 +95,7 @@ impl Database {
         view.check()?;
         Ok(PreparedState {
             state_root,
-            nodes,
-            writes: all_writes(storage, &view, state_version),
+            patch: Patch::new(&all_writes(storage, &view, state_version), nodes),
         })
     }
 
@@ -112,7 +121,7 @@ impl Database {
             state_root: state.state_root,
         };
         let mut batch = WriteBatch::default();
-        self.put_patch(&mut batch, &Patch::new(&state.writes, state.nodes));
+        self.put_patch(&mut batch, &state.patch);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write(batch)?;
         Ok(head)
@@ -131,16 +140,13 @@ impl Database {
         changes: BlockChanges,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
-        let head = Head {
-            number: block.number,
-            hash: block.hash,
-            state_root: changes.state_root,
-        };
-        let patch = Patch::new(&changes.writes, changes.nodes);
-        let undo = undo_of(&self.view()?, &patch)?;
-        if undo.parent != *parent {
-            return Err(stale(parent, &undo.parent));
+        let view = self.view()?;
+        if view.head() != parent {
+            return Err(stale(parent, view.head()));
         }
+        let head = block.head(changes.state_root);
+        let patch = Patch::new(&changes.writes, changes.nodes);
+        let undo = undo_of(&view, &patch)?;
         self.write_block(head, &patch, &undo, block)
     }
 
@@ -198,11 +204,17 @@ impl Database {
     }
 }
 
-/// What undoes a block that does this to the state of `view`.
+/// What undoes a block that does this to the state of `view`; but for the parent nothing where that is not kept.
 pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, StateError> {
-    let mut undo = Patch::default();
+    let mut undo = Undo {
+        parent: *view.head(),
+        patch: Patch::default(),
+    };
+    if !view.keeps_history() {
+        return Ok(undo);
+    }
     for key in patch.flat.keys() {
-        undo.flat.insert(key.clone(), view.flat(key)?);
+        undo.patch.flat.insert(key.clone(), view.flat(key)?);
     }
     for (key, node) in &patch.nodes {
         let before = if node.is_some() {
@@ -210,12 +222,9 @@ pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, State
         } else {
             view.node(key)?
         };
-        undo.nodes.insert(key.clone(), before);
+        undo.patch.nodes.insert(key.clone(), before);
     }
-    Ok(Undo {
-        parent: *view.head(),
-        patch: undo,
-    })
+    Ok(undo)
 }
 
 fn stale(expected: &Head, found: &Head) -> CommitError {

@@ -5,7 +5,6 @@
 //! RocksDB's lock file sees to it.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -15,13 +14,12 @@ use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
     WriteOptions, checkpoint::Checkpoint,
 };
-
 use sp_core::{Blake2Hasher, Hasher};
-use sp_trie::EMPTY_PREFIX;
+use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
     DatabaseConfig, Durability, Head, OpenError, StateError, StateView,
-    folder::{CREATION_MARKER, Folder, ROCKSDB_MARKER, folder_error, inspect_folder, mark, unmark},
+    folder::{CREATION_MARKER, Folder, ROCKSDB_MARKER, inspect_folder, mark, unmark},
     schema::{
         CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
         FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
@@ -134,8 +132,8 @@ impl Database {
             return Ok(());
         };
         let root = head.state_root;
-        if root != sp_trie::empty_trie_root::<sp_trie::LayoutV1<Blake2Hasher>>() {
-            let key = sp_trie::prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
+        if root != empty_trie_root::<LayoutV1<Blake2Hasher>>() {
+            let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
             let node = self.bytes(CF_NODES, &key)?;
             let reason = match node {
                 Some(node) if Blake2Hasher::hash(&node) == root => None,
@@ -201,8 +199,7 @@ impl Database {
     /// creation cut short can be told from somebody else's files; it is gone, durably, before
     /// anything can be committed.
     fn create(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
-        mark(path)?;
-        let database = Self::open_rocksdb(path, config, true)?;
+        let database = Self::make(path, config)?;
         database.write_format()?;
         unmark(path)?;
         Ok(database)
@@ -212,16 +209,18 @@ impl Database {
     pub(super) fn begin(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         match inspect_folder(path)? {
             Folder::Empty => {}
-            Folder::Interrupted => {
-                DB::destroy(&Options::default(), path)
-                    .map_err(|source| open_error(path, source))?;
-            }
+            Folder::Interrupted => destroy(path)?,
             Folder::Database => {
                 return Err(OpenError::NotEmpty {
                     path: path.to_owned(),
                 });
             }
         }
+        Self::make(path, config)
+    }
+
+    /// Marks an empty folder, and makes the columns in it.
+    fn make(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         mark(path)?;
         Self::open_rocksdb(path, config, true)
     }
@@ -259,15 +258,13 @@ impl Database {
     fn finish_creation(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         match Self::open_whole(path, config) {
             Ok(database) => {
-                let marker = path.join(CREATION_MARKER);
-                fs::remove_file(marker).map_err(|source| folder_error(path, source))?;
+                unmark(path)?;
                 Ok(database)
             }
             // Another process is at it, and may be done by now.
             Err(error @ OpenError::InUse { .. }) => Err(error),
             Err(_incomplete) => {
-                DB::destroy(&Options::default(), path)
-                    .map_err(|source| open_error(path, source))?;
+                destroy(path)?;
                 Self::create(path, config)
             }
         }
@@ -297,7 +294,7 @@ impl Database {
     pub fn head(&self) -> Result<Option<Head>, StateError> {
         self.check_poison()?;
         let record = self.rocksdb.get_cf(self.column(CF_META), META_HEAD)?;
-        decode_head(record)
+        decoded("head", record)
     }
 
     /// What is in the database.
@@ -348,17 +345,14 @@ impl Database {
     pub fn view(&self) -> Result<StateView<'_>, StateError> {
         self.check_poison()?;
         let snapshot = self.rocksdb.snapshot();
-        let head = decode_head(snapshot.get_cf(self.column(CF_META), META_HEAD)?)?;
-        Ok(StateView::new(
-            self,
-            snapshot,
-            head.ok_or(StateError::NoHead)?,
-        ))
+        let record = snapshot.get_cf(self.column(CF_META), META_HEAD)?;
+        let head = decoded("head", record)?.ok_or(StateError::NoHead)?;
+        Ok(StateView::new(self, snapshot, head))
     }
 
     /// A view of the empty state, for importing a genesis.
     pub(super) fn empty_view(&self) -> StateView<'_> {
-        let state_root = sp_trie::empty_trie_root::<sp_trie::LayoutV1<Blake2Hasher>>();
+        let state_root = empty_trie_root::<LayoutV1<Blake2Hasher>>();
         let head = Head {
             number: 0,
             hash: Default::default(),
@@ -382,15 +376,7 @@ impl Database {
         column: &'static str,
         key: &[u8],
     ) -> Result<Option<T>, StateError> {
-        match self.bytes(column, key)? {
-            Some(bytes) => T::decode_all(&mut bytes.as_slice())
-                .map(Some)
-                .map_err(|error| StateError::Damaged {
-                    record: column,
-                    reason: error.to_string(),
-                }),
-            None => Ok(None),
-        }
+        decoded(column, self.bytes(column, key)?)
     }
 
     pub(super) fn lock_commits(&self) -> MutexGuard<'_, ()> {
@@ -467,15 +453,21 @@ impl Database {
     }
 }
 
-fn decode_head(record: Option<Vec<u8>>) -> Result<Option<Head>, StateError> {
-    record
-        .map(|bytes| {
-            Head::decode_all(&mut bytes.as_slice()).map_err(|error| StateError::Damaged {
-                record: "head",
-                reason: error.to_string(),
-            })
-        })
-        .transpose()
+/// What a record holds that is called `record` in errors.
+pub(super) fn decoded<T: Decode>(
+    record: &'static str,
+    bytes: Option<Vec<u8>>,
+) -> Result<Option<T>, StateError> {
+    let decoded = bytes.map(|bytes| T::decode_all(&mut bytes.as_slice()));
+    decoded.transpose().map_err(|error| StateError::Damaged {
+        record,
+        reason: error.to_string(),
+    })
+}
+
+/// Removes what there is of a database that was never finished.
+fn destroy(path: &Path) -> Result<(), OpenError> {
+    DB::destroy(&Options::default(), path).map_err(|source| open_error(path, source))
 }
 
 fn check_columns(path: &Path) -> Result<(), OpenError> {

@@ -16,6 +16,7 @@ pub(super) const ROCKSDB_MARKER: &str = "CURRENT";
 pub(super) const CREATION_MARKER: &str = "SLACKWATER_CREATION";
 /// What a freshly made file system holds.
 const MOUNT_FOLDER: &str = "lost+found";
+
 /// What a folder holds.
 pub(super) enum Folder {
     Empty,
@@ -60,7 +61,7 @@ pub(super) fn unmark(path: &Path) -> Result<(), OpenError> {
         .map_err(|source| folder_error(path, source))
 }
 
-pub(super) fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
+fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
     OpenError::Folder {
         path: path.to_owned(),
         source,

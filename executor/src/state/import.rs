@@ -17,6 +17,7 @@ use trie_db::{ChildReference, ProcessEncodedNode, trie_visit};
 use super::{
     Database, DatabaseConfig, Head, OpenError, StateError,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
+    view::Prefix,
 };
 
 /// Bytes gathered before they are written.
@@ -70,21 +71,12 @@ impl StateImport {
         let place = FlatSpace::of(child).key(key);
         self.batch.put_cf(column, place, value);
         self.keys += 1;
-        self.write(BATCH_BYTES)
+        write(&self.database, &mut self.batch, BATCH_BYTES)
     }
 
     /// How many values were added.
     pub fn keys(&self) -> u64 {
         self.keys
-    }
-
-    /// Writes the batch if it is large enough.
-    fn write(&mut self, least: usize) -> Result<(), StateError> {
-        if self.batch.size_in_bytes() >= least {
-            self.database
-                .write_unlogged(std::mem::take(&mut self.batch))?;
-        }
-        Ok(())
     }
 
     /// Builds the tries over all values there are, and tells the root.
@@ -101,7 +93,7 @@ impl StateImport {
     fn build_tries<L: TrieConfiguration<Hash = Blake2Hasher>>(
         &mut self,
     ) -> Result<H256, StateError> {
-        self.write(0)?;
+        write(&self.database, &mut self.batch, 0)?;
         let mut next = FlatSpace::first_child();
         while let Some(child) = self.child_from(&next)? {
             let space = FlatSpace::child(&child);
@@ -112,7 +104,7 @@ impl StateImport {
             self.batch.put_cf(column, key, root);
             next = space.end();
         }
-        self.write(0)?;
+        write(&self.database, &mut self.batch, 0)?;
         self.build_trie::<L>(&FlatSpace::top(), &[])
     }
 
@@ -156,18 +148,23 @@ impl StateImport {
         Ok(root)
     }
 
-    /// Makes it the state after block `number` with hash `hash`, whose root [`Self::build`] has told.
+    /// Makes it the state after the block `head`, whose root [`Self::build`] has told.
     ///
     /// # Errors
     /// [`OpenError`] when writing failed; the folder counts as begun then.
     pub fn finish(mut self, head: Head) -> Result<Database, OpenError> {
-        self.write(0)?;
+        write(&self.database, &mut self.batch, 0)?;
         self.database.finish(&head)
     }
 }
 
-/// Where a node stands in its trie: whole bytes of its path, and a padded last nibble.
-type Prefix<'a> = (&'a [u8], Option<u8>);
+/// Writes what was gathered, if it is at least so many bytes.
+fn write(database: &Database, batch: &mut WriteBatch, least: usize) -> Result<(), StateError> {
+    if batch.size_in_bytes() >= least {
+        database.write_unlogged(std::mem::take(batch))?;
+    }
+    Ok(())
+}
 
 /// Where nodes go.
 struct Nodes<'a> {
@@ -185,13 +182,8 @@ impl Nodes<'_> {
         let path = [self.keyspace, path].concat();
         let key = prefixed_key::<Blake2Hasher>(&hash, (&path, nibble));
         self.batch.put_cf(self.database.column(CF_NODES), key, node);
-        if self.batch.size_in_bytes() >= BATCH_BYTES {
-            let written = self
-                .database
-                .write_unlogged(std::mem::take(&mut self.batch));
-            if let Err(fault) = written {
-                self.fault.get_or_insert(fault);
-            }
+        if let Err(fault) = write(self.database, &mut self.batch, BATCH_BYTES) {
+            self.fault.get_or_insert(fault);
         }
         hash
     }

@@ -32,11 +32,7 @@ impl UncommittedBlock {
         changes: BlockChanges,
         record: BlockRecord,
     ) -> Result<Arc<Self>, StateError> {
-        let head = Head {
-            number: record.number,
-            hash: record.hash,
-            state_root: changes.state_root,
-        };
+        let head = record.head(changes.state_root);
         let patch = Patch::new(&changes.writes, changes.nodes);
         let undo = undo_of(view, &patch)?;
         Ok(Arc::new(Self {

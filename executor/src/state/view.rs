@@ -14,7 +14,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use codec::DecodeAll;
 use sp_core::{
     Blake2Hasher, H256, Hasher,
     storage::{ChildInfo, StateVersion},
@@ -27,7 +26,7 @@ use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
 use super::{
     BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
-    db::Database,
+    db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
     history::Undo,
     patch::Patch,
@@ -99,15 +98,16 @@ impl<'db> StateView<'db> {
         self.on.as_ref()
     }
 
+    /// Whether the database keeps what undoes blocks.
+    pub(super) fn keeps_history(&self) -> bool {
+        self.database.history() > 0
+    }
+
     /// What undoes the head, as of this snapshot; `None` if that is not kept.
     pub(super) fn undo(&self) -> Result<Option<Undo>, StateError> {
         let column = self.database.column(CF_UNDO);
         let record = self.snapshot.get_cf(column, number_key(self.head.number))?;
-        let decoded = record.map(|record| Undo::decode_all(&mut record.as_slice()));
-        decoded.transpose().map_err(|error| StateError::Damaged {
-            record: CF_UNDO,
-            reason: error.to_string(),
-        })
+        decoded(CF_UNDO, record)
     }
 
     /// What the patches say of a key of the column `flat`.
@@ -241,7 +241,7 @@ impl<'v, 'db> NodeReader<'v, 'db> {
 }
 
 /// Where a node stands in the trie: whole bytes of its path, and a padded last nibble.
-type Prefix<'a> = (&'a [u8], Option<u8>);
+pub(super) type Prefix<'a> = (&'a [u8], Option<u8>);
 
 impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
     fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {

@@ -1,20 +1,25 @@
 //! What is done where, in small functions: the drawn examples of `docs/fuel.md` among them.
 
-use wasmparser::{BlockType::Empty, Parser, Payload};
+use wasmparser::{BlockType::Empty, FunctionBody, Parser, Payload};
 
 use super::*;
 use crate::fuel::{Schedule, calls::CallPlan};
+
+/// The first function of a module.
+pub(in crate::fuel) fn first_body(wasm: &[u8]) -> FunctionBody<'_> {
+    let payloads = Parser::new(0).parse_all(wasm);
+    let mut bodies = payloads.filter_map(|payload| match payload.expect("valid") {
+        Payload::CodeSectionEntry(body) => Some(body),
+        _ => None,
+    });
+    bodies.next().expect("a function")
+}
 
 /// What is to be done in the first function of a module; its calls are all silent, or none is.
 fn steps(text: &str, silent: bool) -> Vec<Step> {
     let wasm = wat::parse_str(text).expect("wat");
     let schedule = Schedule::default();
-    let bodies = Parser::new(0).parse_all(&wasm);
-    let mut bodies = bodies.filter_map(|payload| match payload.expect("valid") {
-        Payload::CodeSectionEntry(body) => Some(body),
-        _ => None,
-    });
-    let body = bodies.next().expect("a function");
+    let body = first_body(&wasm);
     let mut reader = body.get_operators_reader().expect("valid");
     let mut placement = Placement::new(schedule.function());
     while !reader.eof() {
