@@ -12,6 +12,7 @@
 pub mod metered;
 pub mod naive;
 pub mod overruns;
+pub mod random;
 pub mod random_loops;
 pub mod random_reset;
 pub mod random_smith;

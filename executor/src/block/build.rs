@@ -263,7 +263,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
                 header,
                 extrinsics: self.extrinsics,
             },
-            receipts: BlockReceipts::split(self.receipts, fuel_receipt),
+            receipts: BlockReceipts::split(self.receipts, fuel_receipt, &changes),
             changes,
             fuel,
         })

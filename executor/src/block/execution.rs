@@ -16,7 +16,7 @@ use crate::{
     fuel::{CallLimits, CancelToken, FuelUsed, LocalLimit},
     instance::{CallOutcome, Called, Trap, TrapKind},
     runtime::{CallContext, Runtime},
-    state::{BlockChanges, BlockLayers, BlockState},
+    state::{Access, BlockChanges, BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
 };
 
@@ -46,6 +46,8 @@ pub struct ExtrinsicRun {
     pub outcome: ExtrinsicOutcome,
     /// Fuel used, where it is counted.
     pub fuel: Option<FuelUsed>,
+    /// What it asked for and changed, if that is noted.
+    pub access: Option<Access>,
 }
 
 /// One block being executed on `state`.
@@ -100,6 +102,11 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         self.fuel.extrinsic_cancel = Some(token);
     }
 
+    /// Notes what each extrinsic asks for and changes, from now on: see [`ExtrinsicRun::access`].
+    pub fn record_access(&mut self) {
+        self.layers.record_access();
+    }
+
     /// Fuel used so far, where it is counted and the block is not executed whole.
     pub fn fuel(&self) -> Option<&BlockFuel> {
         self.fuel.used()
@@ -142,14 +149,19 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             fuel: account,
         } = self;
         let limits = account.of_extrinsic();
-        layers.layered(
+        let run = layers.layered(
             |layers| {
                 let called = calls.call(layers, APPLY, extrinsic, &limits)?;
-                let (outcome, fuel) = account.extrinsic(called);
-                Ok(ExtrinsicRun { outcome, fuel })
+                Ok::<_, ExecutionError>(account.extrinsic(called))
             },
-            |run| run.as_ref().is_ok_and(|run| run.outcome.is_included()),
-        )
+            |run| run.as_ref().is_ok_and(|(outcome, _)| outcome.is_included()),
+        );
+        let (outcome, fuel) = run?;
+        Ok(ExtrinsicRun {
+            outcome,
+            fuel,
+            access: layers.take_access(),
+        })
     }
 
     /// Ends the block and returns the header the runtime makes of it.

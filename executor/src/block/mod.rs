@@ -40,5 +40,6 @@ pub use import::{ImportError, Imported, import_block, import_parent_state};
 pub use outcome::{ExtrinsicOutcome, Invalidity};
 pub use receipt::{
     BlockReceipts, ExtrinsicReceipt, Included, RECEIPTS_VERSION, RECEIPTS_VERSION_FUEL,
+    RECEIPTS_VERSION_PLAIN,
 };
 pub use replay::{Executed, ExecutionPath, ReplayError, execute};

@@ -10,17 +10,22 @@
 )]
 
 use codec::{Decode, Encode};
+use sp_core::H256;
 
 use super::{BlockFuelReceipt, ExtrinsicOutcome};
+use crate::state::BlockChanges;
 
-/// The version of the encoding without fuel; the first byte of stored receipts.
-pub const RECEIPTS_VERSION: u8 = 1;
-/// The version of the encoding with fuel behind the rest.
+/// The version of the encoding; the first byte of stored receipts.
+pub const RECEIPTS_VERSION: u8 = 3;
+/// An earlier one, without fuel and the digest of writes.
+pub const RECEIPTS_VERSION_PLAIN: u8 = 1;
+/// An earlier one, with fuel, and without the digest of writes.
 pub const RECEIPTS_VERSION_FUEL: u8 = 2;
 
 /// Receipts of one block.
 ///
-/// SCALE: a byte for the version, the extrinsics, and in version 2 the fuel.
+/// SCALE: a byte for the version, the extrinsics, in version 3 an option of the fuel and the digest of writes, in
+/// version 2 the fuel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockReceipts {
     /// One per extrinsic of the body, in order; `None` when the block was executed whole, which
@@ -28,13 +33,21 @@ pub struct BlockReceipts {
     pub extrinsics: Option<Vec<ExtrinsicReceipt>>,
     /// What was used; `None` where fuel is not in consensus.
     pub fuel: Option<BlockFuelReceipt>,
+    /// Digest of what the block wrote, see [`BlockChanges::digest`]; `None` in receipts of earlier versions.
+    pub writes: Option<H256>,
 }
 
 impl Encode for BlockReceipts {
     fn encode_to<T: codec::Output + ?Sized>(&self, output: &mut T) {
-        match &self.fuel {
-            None => (RECEIPTS_VERSION, &self.extrinsics).encode_to(output),
-            Some(fuel) => (RECEIPTS_VERSION_FUEL, &self.extrinsics, fuel).encode_to(output),
+        let Self {
+            extrinsics,
+            fuel,
+            writes,
+        } = self;
+        match (writes, fuel) {
+            (Some(writes), fuel) => (RECEIPTS_VERSION, extrinsics, fuel, writes).encode_to(output),
+            (None, Some(fuel)) => (RECEIPTS_VERSION_FUEL, extrinsics, fuel).encode_to(output),
+            (None, None) => (RECEIPTS_VERSION_PLAIN, extrinsics).encode_to(output),
         }
     }
 }
@@ -43,12 +56,17 @@ impl Decode for BlockReceipts {
     fn decode<I: codec::Input>(input: &mut I) -> Result<Self, codec::Error> {
         let version = u8::decode(input)?;
         let extrinsics = Decode::decode(input)?;
-        let fuel = match version {
-            RECEIPTS_VERSION => None,
-            RECEIPTS_VERSION_FUEL => Some(BlockFuelReceipt::decode(input)?),
+        let (fuel, writes) = match version {
+            RECEIPTS_VERSION => (Decode::decode(input)?, Some(H256::decode(input)?)),
+            RECEIPTS_VERSION_FUEL => (Some(BlockFuelReceipt::decode(input)?), None),
+            RECEIPTS_VERSION_PLAIN => (None, None),
             _ => return Err("receipts of a version that is not known".into()),
         };
-        Ok(Self { extrinsics, fuel })
+        Ok(Self {
+            extrinsics,
+            fuel,
+            writes,
+        })
     }
 }
 
@@ -96,6 +114,7 @@ impl BlockReceipts {
     pub(super) fn of_outcomes(
         outcomes: &[ExtrinsicOutcome],
         fuel: Option<BlockFuelReceipt>,
+        changes: &BlockChanges,
     ) -> Self {
         let included = outcomes.iter().filter_map(Included::of_outcome);
         let receipts = (0..).zip(included);
@@ -104,22 +123,29 @@ impl BlockReceipts {
                 .map(|(index, result)| ExtrinsicReceipt { index, result })
                 .collect(),
             fuel,
+            changes,
         )
     }
 
     /// Receipts of a block executed extrinsic by extrinsic.
-    pub(super) fn split(extrinsics: Vec<ExtrinsicReceipt>, fuel: Option<BlockFuelReceipt>) -> Self {
+    pub(super) fn split(
+        extrinsics: Vec<ExtrinsicReceipt>,
+        fuel: Option<BlockFuelReceipt>,
+        changes: &BlockChanges,
+    ) -> Self {
         Self {
             extrinsics: Some(extrinsics),
             fuel,
+            writes: Some(changes.digest()),
         }
     }
 
     /// Receipts of a block executed whole.
-    pub(super) fn whole(fuel: Option<BlockFuelReceipt>) -> Self {
+    pub(super) fn whole(changes: &BlockChanges) -> Self {
         Self {
             extrinsics: None,
-            fuel,
+            fuel: None,
+            writes: Some(changes.digest()),
         }
     }
 }
@@ -128,7 +154,6 @@ impl BlockReceipts {
 mod tests {
     use super::*;
     use crate::block::FuelReceipt;
-    use sp_core::H256;
 
     #[test]
     fn bytes_are_fixed() {
@@ -142,11 +167,19 @@ mod tests {
                 result: Included::DispatchError(vec![3, 6, 2, 0, 0, 0]),
             },
         ];
-        let receipts = BlockReceipts::split(extrinsics.clone(), None);
+        let mut receipts = BlockReceipts {
+            extrinsics: Some(extrinsics),
+            fuel: None,
+            writes: None,
+        };
         let bytes = [1, 1, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 24, 3, 6, 2, 0, 0, 0];
         assert_eq!(receipts.encode(), bytes);
-        assert_eq!(BlockReceipts::decode(&mut bytes.as_slice()), Ok(receipts));
-        assert_eq!(BlockReceipts::whole(None).encode(), [1, 0]);
+        decodes(&receipts);
+        receipts.writes = Some(H256::repeat_byte(8));
+        let encoded = receipts.encode();
+        assert_eq!(encoded[..21], [&[3], &bytes[1..], &[0]].concat());
+        assert_eq!(encoded[21..], [8; 32]);
+        decodes(&receipts);
         let used = |wasm| FuelReceipt {
             wasm,
             size: 2,
@@ -158,13 +191,23 @@ mod tests {
             extrinsics: vec![used(5), used(6)],
             finalize: used(7),
         };
-        let receipts = BlockReceipts::split(extrinsics, Some(fuel));
+        receipts.fuel = Some(fuel);
+        let encoded = receipts.encode();
+        assert_eq!(encoded[..21], [&[3], &bytes[1..], &[1]].concat());
+        assert_eq!(encoded.len(), 20 + 1 + 32 + 4 * 24 + 1 + 32);
+        decodes(&receipts);
+        receipts.writes = None;
         let encoded = receipts.encode();
         assert_eq!(encoded[..20], [&[2], &bytes[1..]].concat());
         assert_eq!(encoded[20..52], [9; 32]);
         assert_eq!(encoded[52..56], [4, 0, 0, 0]);
         assert_eq!(encoded.len(), 52 + 4 * 24 + 1);
-        assert_eq!(BlockReceipts::decode(&mut encoded.as_slice()), Ok(receipts));
-        assert!(BlockReceipts::decode(&mut [3, 0].as_slice()).is_err());
+        decodes(&receipts);
+        assert!(BlockReceipts::decode(&mut [4, 0].as_slice()).is_err());
+    }
+
+    fn decodes(receipts: &BlockReceipts) {
+        let decoded = BlockReceipts::decode(&mut receipts.encode().as_slice());
+        assert_eq!(decoded.as_ref(), Ok(receipts));
     }
 }

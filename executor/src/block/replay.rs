@@ -150,7 +150,7 @@ fn execute_split<S: BlockState, H: HostFunctions>(
         execute_whole(executor, state, block, extensions())?;
     }
     Ok(Executed {
-        receipts: BlockReceipts::of_outcomes(&outcomes, fuel_receipt),
+        receipts: BlockReceipts::of_outcomes(&outcomes, fuel_receipt, &changes),
         changes,
         fuel,
     })
@@ -183,7 +183,7 @@ fn execute_whole<S: BlockState, H: HostFunctions>(
         return Err(diverged(cause).with_changes(changes).into());
     }
     Ok(Executed {
-        receipts: BlockReceipts::whole(None),
+        receipts: BlockReceipts::whole(&changes),
         changes,
         fuel: None,
     })

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use sp_core::{Blake2Hasher, H256};
+use codec::Encode;
+use sp_core::{Blake2Hasher, H256, Hasher};
 use sp_state_machine::{BackendTransaction, IndexOperation, OffchainChangesCollection};
 
 /// Keys touched by a block, with their last values; `None` is a deletion. The outer key is `None`
@@ -39,5 +40,11 @@ impl BlockChanges {
     /// How many keys were touched, child roots included.
     pub fn keys(&self) -> usize {
         self.writes.values().map(BTreeMap::len).sum()
+    }
+
+    /// Digest of [`Self::writes`]: BLAKE2b-256 of their SCALE encoding. A block that is executed whole touches other
+    /// keys than one that is executed by its extrinsics, to the same effect, so it has another digest.
+    pub fn digest(&self) -> H256 {
+        self.writes.using_encoded(Blake2Hasher::hash)
     }
 }

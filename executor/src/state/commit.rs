@@ -123,7 +123,7 @@ impl Database {
         let mut batch = WriteBatch::default();
         self.put_patch(&mut batch, &state.patch);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
-        self.write(batch)?;
+        self.write_state(batch, &state.patch)?;
         Ok(head)
     }
 
@@ -176,7 +176,7 @@ impl Database {
             batch.delete_cf(self.column(CF_UNDO), number_key(too_old));
         }
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
-        self.write(batch)?;
+        self.write_state(batch, patch)?;
         Ok(head)
     }
 

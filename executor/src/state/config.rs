@@ -14,6 +14,15 @@ pub enum Durability {
 /// How many blocks can be undone by default.
 pub const HISTORY_BLOCKS_DEFAULT: u64 = 256;
 
+/// Bytes of a column that are gathered in memory before they become a file, by default.
+pub const WRITE_BUFFER_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Bytes of values and trie nodes that are kept in memory, by default.
+pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Bytes of RocksDB's blocks that are kept in memory, by default.
+pub const BLOCK_CACHE_BYTES_DEFAULT: usize = 64 << 20;
+
 /// How a database is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseConfig {
@@ -22,6 +31,13 @@ pub struct DatabaseConfig {
     /// How many of the last blocks can be undone, and their parents' states shown; 256 by default. 0 keeps
     /// nothing of what blocks have changed.
     pub history_blocks: u64,
+    /// Bytes of a column that are gathered in memory before they become a file; 64 MiB by default. There are six
+    /// columns, and of each up to two buffers.
+    pub write_buffer_bytes: usize,
+    /// Bytes of values and trie nodes that are kept in memory, half of them for each; 64 MiB by default. 0 keeps none.
+    pub cache_bytes: usize,
+    /// Bytes of RocksDB's blocks that are kept in memory, with what it needs to find them; 64 MiB by default.
+    pub block_cache_bytes: usize,
 }
 
 impl Default for DatabaseConfig {
@@ -36,6 +52,9 @@ impl DatabaseConfig {
         Self {
             durability,
             history_blocks: HISTORY_BLOCKS_DEFAULT,
+            write_buffer_bytes: WRITE_BUFFER_BYTES_DEFAULT,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            block_cache_bytes: BLOCK_CACHE_BYTES_DEFAULT,
         }
     }
 }

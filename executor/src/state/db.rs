@@ -11,7 +11,7 @@ use std::{
 
 use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
     WriteOptions, checkpoint::Checkpoint,
 };
 use sp_core::{Blake2Hasher, Hasher};
@@ -19,7 +19,9 @@ use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
     DatabaseConfig, Durability, Head, OpenError, StateError, StateView,
+    cache::ReadCache,
     folder::{CREATION_MARKER, Folder, ROCKSDB_MARKER, inspect_folder, mark, unmark},
+    patch::Patch,
     schema::{
         CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
         FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
@@ -66,6 +68,7 @@ pub struct Database {
     rocksdb: DB,
     path: PathBuf,
     config: DatabaseConfig,
+    cache: ReadCache,
     /// Held while a commit compares the head and writes.
     commit: Mutex<()>,
     /// The first write that failed; nothing is read or written behind it.
@@ -201,6 +204,7 @@ impl Database {
     fn create(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         let database = Self::make(path, config)?;
         database.write_format()?;
+        fail::fail_point!("state::formatted");
         unmark(path)?;
         Ok(database)
     }
@@ -222,7 +226,10 @@ impl Database {
     /// Marks an empty folder, and makes the columns in it.
     fn make(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         mark(path)?;
-        Self::open_rocksdb(path, config, true)
+        fail::fail_point!("state::marked");
+        let made = Self::open_rocksdb(path, config, true);
+        fail::fail_point!("state::made");
+        made
     }
 
     /// Writes what came without the log to files, then format and head, and the database is one.
@@ -271,12 +278,13 @@ impl Database {
     }
 
     fn open_rocksdb(path: &Path, config: DatabaseConfig, new: bool) -> Result<Self, OpenError> {
-        let rocksdb = DB::open_cf_descriptors(&options(new), path, columns())
+        let rocksdb = DB::open_cf_descriptors(&options(new), path, columns(&config))
             .map_err(|source| open_error(path, source))?;
         Ok(Self {
             rocksdb,
             path: path.to_owned(),
             config,
+            cache: ReadCache::new(config.cache_bytes),
             commit: Mutex::new(()),
             poison: OnceLock::new(),
         })
@@ -344,10 +352,13 @@ impl Database {
     /// [`StateError::NoHead`] before a genesis is imported.
     pub fn view(&self) -> Result<StateView<'_>, StateError> {
         self.check_poison()?;
+        let epoch = self.cache.epoch();
         let snapshot = self.rocksdb.snapshot();
+        // If nothing was written meanwhile, cached values are of the state that the snapshot shows.
+        let epoch = epoch.filter(|epoch| self.cache.epoch() == Some(*epoch));
         let record = snapshot.get_cf(self.column(CF_META), META_HEAD)?;
         let head = decoded("head", record)?.ok_or(StateError::NoHead)?;
-        Ok(StateView::new(self, snapshot, head))
+        Ok(StateView::new(self, snapshot, head, epoch))
     }
 
     /// A view of the empty state, for importing a genesis.
@@ -358,7 +369,7 @@ impl Database {
             hash: Default::default(),
             state_root,
         };
-        StateView::new(self, self.rocksdb.snapshot(), head)
+        StateView::new(self, self.rocksdb.snapshot(), head, None)
     }
 
     /// The bytes stored under `key` in `column`.
@@ -384,12 +395,28 @@ impl Database {
         self.commit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes `batch`, which changes the state as `patch` says, atomically and as durably as configured.
+    pub(super) fn write_state(&self, batch: WriteBatch, patch: &Patch) -> Result<(), StateError> {
+        let change = self.cache.begin();
+        self.write(batch)?;
+        change.done(patch);
+        Ok(())
+    }
+
+    /// What is kept in memory of the state.
+    pub(super) fn cache(&self) -> &ReadCache {
+        &self.cache
+    }
+
     /// Writes `batch` atomically, as durably as configured.
     pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(self.config.durability == Durability::Sync);
         self.check_poison()?;
-        self.rocksdb.write_opt(batch, &options).map_err(|error| {
+        fail::fail_point!("state::before_write");
+        let written = self.rocksdb.write_opt(batch, &options);
+        fail::fail_point!("state::after_write");
+        written.map_err(|error| {
             let error = Arc::new(error);
             // Another failed at the same time; one reason is enough.
             self.poison.get_or_init(|| Arc::clone(&error));
@@ -503,15 +530,21 @@ fn options(new: bool) -> Options {
     options
 }
 
-fn columns() -> Vec<ColumnFamilyDescriptor> {
+fn columns(config: &DatabaseConfig) -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(config.block_cache_bytes);
     COLUMNS
         .iter()
         .map(|name| {
             let mut table = BlockBasedOptions::default();
             table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             table.set_block_size(BLOCK_BYTES);
+            table.set_block_cache(&cache);
+            // So that what finds blocks counts as well.
+            table.set_cache_index_and_filter_blocks(true);
+            table.set_pin_l0_filter_and_index_blocks_in_cache(true);
             let mut options = Options::default();
             options.set_block_based_table_factory(&table);
+            options.set_write_buffer_size(config.write_buffer_bytes);
             options.set_compression_type(DBCompressionType::Lz4);
             ColumnFamilyDescriptor::new(*name, options)
         })

@@ -49,8 +49,12 @@ pub(super) fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
 
 /// Marks a folder as one in which a database is being made.
 pub(super) fn mark(path: &Path) -> Result<(), OpenError> {
+    // The name of the marker, and that of the folder, are kept like what is in them.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     File::create(path.join(CREATION_MARKER))
         .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(path)?.sync_all())
+        .and_then(|()| File::open(above.unwrap_or(Path::new(".")))?.sync_all())
         .map_err(|source| folder_error(path, source))
 }
 

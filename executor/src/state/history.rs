@@ -97,6 +97,7 @@ impl Database {
         }
         while head.number > number {
             head = self.revert_one(&head)?;
+            fail::fail_point!("state::between_reverts");
         }
         Ok(head)
     }
@@ -115,7 +116,7 @@ impl Database {
             batch.delete_cf(self.column(column), key);
         }
         batch.put_cf(self.column(CF_META), META_HEAD, undo.parent.encode());
-        self.write(batch)?;
+        self.write_state(batch, &undo.patch)?;
         Ok(undo.parent)
     }
 

@@ -21,8 +21,11 @@ use sp_externalities::{Extensions, Externalities, TransactionType};
 use sp_state_machine::{IndexOperation, OverlayedChanges};
 
 use super::{
-    BlockChanges, BlockState, StateError, WriteSet, delta::DeltaHasher,
-    metered_state::MeteredState, metered_storage::MeteredStorage,
+    Access, BlockChanges, BlockState, StateError, WriteSet,
+    access::{AccessLog, Noting},
+    delta::DeltaHasher,
+    metered_state::MeteredState,
+    metered_storage::MeteredStorage,
 };
 use crate::fuel::StateMeter;
 
@@ -41,6 +44,8 @@ pub struct BlockLayers<'s, S> {
     index_kept: Vec<IndexOperation>,
     /// How many operations of the overlay have been kept or dropped.
     index_seen: usize,
+    /// Notes about what guests ask for and change, on request.
+    access: Option<AccessLog>,
 }
 
 impl<S> std::fmt::Debug for BlockLayers<'_, S> {
@@ -67,7 +72,18 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             forgets_roots: false,
             index_kept: Vec::new(),
             index_seen: 0,
+            access: None,
         }
+    }
+
+    /// Takes notes of what guests ask for and change, from now on.
+    pub fn record_access(&mut self) {
+        self.access.get_or_insert_default();
+    }
+
+    /// What was asked for and changed in the layer that was closed last, if notes are taken.
+    pub fn take_access(&mut self) -> Option<Access> {
+        self.access.as_mut()?.last.take()
     }
 
     /// The state below the layers.
@@ -99,6 +115,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         if self.forgets_roots {
             self.forget_root();
         }
+        let depth = self.overlay.transaction_depth();
         self.overlay.enter_runtime().expect(LOCKSTEP);
         let state = MeteredState {
             state: self.state,
@@ -107,10 +124,29 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         let mut empty = OverlayedChanges::default();
         let mut storage =
             MeteredStorage::new(&mut self.overlay, &state, &mut self.extensions, &mut empty);
-        let result = guest(&mut storage);
+        let result = match &mut self.access {
+            None => guest(&mut storage),
+            Some(AccessLog { notes, .. }) => guest(&mut Noting {
+                storage: &mut storage,
+                notes,
+            }),
+        };
+        if let Err(fault) = self.state.check() {
+            self.void(depth);
+            return Err(fault);
+        }
         self.overlay.exit_runtime().expect(LOCKSTEP);
-        self.state.check()?;
         Ok(result)
+    }
+
+    /// Gives up all changes, and keeps so many layers to be closed. Where reading failed the overlay may have been in the
+    /// middle of a change, and panics when it is used again.
+    fn void(&mut self, depth: usize) {
+        self.overlay = OverlayedChanges::default();
+        for _ in 0..depth {
+            self.overlay.start_transaction();
+        }
+        self.index_seen = 0;
     }
 
     /// Runs `work` in a layer of its own, which is committed if `keep` says so of its result and
@@ -121,10 +157,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         keep: impl FnOnce(&R) -> bool,
     ) -> R {
         self.keep_index_operations();
+        self.settle_access();
         self.overlay.start_transaction();
         self.extensions.start_transaction(TransactionType::Host);
+        self.state.open_layer();
         let result = work(self);
-        if keep(&result) {
+        let kept = keep(&result);
+        self.state.close_layer(kept);
+        if kept {
             self.overlay.commit_transaction().expect(LOCKSTEP);
             self.extensions.commit_transaction(TransactionType::Host);
             self.keep_index_operations();
@@ -133,7 +173,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             self.extensions.rollback_transaction(TransactionType::Host);
             self.index_seen = self.overlay.transaction_index_ops().len();
         }
+        self.settle_access();
         result
+    }
+
+    fn settle_access(&mut self) {
+        if let Some(log) = &mut self.access {
+            log.last = Some(log.settle(&mut self.overlay, self.state));
+        }
     }
 
     fn keep_index_operations(&mut self) {

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `schema` | the bytes of keys and records in the database |
 //! | `db` | RocksDB; nothing else opens it |
+//! | `cache` | values and nodes in memory |
 //! | `config`, `folder` | how a database is kept, and where |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
 //! | `metered_state` | a state whose keys and values cost the guest that asks for them |
 //! | `metered_storage` | the layers as a guest sees them, charging for keys of the block's own |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
+//! | `access` | what an extrinsic asked for and changed, on request |
 //! | `changes` | what a block changed, ready to be compared or committed |
 //! | `patch` | the same in the bytes of the database: a block, or what undoes one |
 //! | `commit` | a genesis or a block, in one atomic write |
@@ -18,8 +20,12 @@
 //! | `import` | a whole state, however large |
 //! | `history` | states of earlier blocks, and reverting |
 //! | `uncommitted` | blocks that were executed and are not in the database |
+//! | `trie_state` | states that are read through their trie |
+//! | `proof` | what a block needs of a state, recorded, and the state it shows |
 //! | `memory` | a whole state in memory, for single calls and tests |
 
+mod access;
+mod cache;
 mod changes;
 mod check;
 mod commit;
@@ -35,24 +41,32 @@ mod memory;
 mod metered_state;
 mod metered_storage;
 mod patch;
+mod proof;
 mod schema;
+mod trie_state;
 mod uncommitted;
 mod view;
 
+pub use access::{Access, Change, Place};
 pub use changes::{BlockChanges, WriteSet};
 pub use check::{CheckError, Checked};
 pub use commit::{BlockRecord, PreparedState};
-pub use config::{DatabaseConfig, Durability, HISTORY_BLOCKS_DEFAULT};
+pub use config::{
+    BLOCK_CACHE_BYTES_DEFAULT, CACHE_BYTES_DEFAULT, DatabaseConfig, Durability,
+    HISTORY_BLOCKS_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT,
+};
 pub use db::{ColumnStat, Database, DatabaseStat};
 pub use delta::DeltaDigest;
 pub use error::{CommitError, OpenError, StateError};
 pub use history::HistoryError;
 pub use import::StateImport;
 pub use layers::BlockLayers;
-pub use memory::MemoryState;
+pub use memory::{InMemory, MemoryState};
+pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingState};
 pub use schema::{FORMAT_VERSION, Head};
+pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;
-pub use view::StateView;
+pub use view::{NodeReader, StateView};
 
 pub use sp_externalities::Extensions;
 
@@ -72,4 +86,10 @@ pub trait BlockState: Backend<Blake2Hasher> {
 
     /// Digest of what the last calculation of the top root was given, where the state keeps track.
     fn last_root_delta(&self) -> Option<DeltaDigest>;
+
+    /// A layer of changes is opened over the state.
+    fn open_layer(&self) {}
+
+    /// The layer opened last is closed, and kept or rolled back.
+    fn close_layer(&self, _kept: bool) {}
 }

@@ -26,6 +26,7 @@ use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
 use super::{
     BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
+    cache::Epoch,
     db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
     history::Undo,
@@ -38,6 +39,8 @@ pub struct StateView<'db> {
     database: &'db Database,
     snapshot: rocksdb::Snapshot<'db>,
     head: Head,
+    /// The state that the snapshot shows, where cached values may be of it.
+    epoch: Option<Epoch>,
     /// What lies above the snapshot, the topmost first.
     patches: Vec<Arc<Patch>>,
     /// The uncommitted block whose state this is.
@@ -60,11 +63,13 @@ impl<'db> StateView<'db> {
         database: &'db Database,
         snapshot: rocksdb::Snapshot<'db>,
         head: Head,
+        epoch: Option<Epoch>,
     ) -> Self {
         Self {
             database,
             snapshot,
             head,
+            epoch,
             patches: Vec::new(),
             on: None,
             fault: Mutex::new(None),
@@ -120,6 +125,32 @@ impl<'db> StateView<'db> {
         if let Some(value) = self.patched(key) {
             return Ok(value.map(<[u8]>::to_vec));
         }
+        if let Some(value) = self.cached(key) {
+            return Ok(value.map(|value| value.to_vec()));
+        }
+        let value = self.stored(key)?;
+        if let Some(epoch) = self.epoch {
+            let cache = self.database.cache();
+            cache.keep_value(epoch, key, value.as_deref());
+        }
+        Ok(value)
+    }
+
+    /// The same, and not from the cache.
+    fn uncached(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        match self.patched(key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
+            None => self.stored(key),
+        }
+    }
+
+    /// What the cache knows of a key of the column `flat`.
+    fn cached(&self, key: &[u8]) -> Option<Option<Arc<[u8]>>> {
+        self.database.cache().value(self.epoch?, key)
+    }
+
+    /// The value under a key of the column `flat`, in the database.
+    fn stored(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let column = self.database.column(CF_FLAT);
         let value = self.snapshot.get_cf(column, key);
         self.noted(value.map_err(StateError::from))
@@ -127,6 +158,19 @@ impl<'db> StateView<'db> {
 
     /// The node under a key of the column `nodes`.
     pub(super) fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let cache = self.database.cache();
+        if let Some(node) = cache.node(key) {
+            return Ok(Some(node.to_vec()));
+        }
+        let node = self.stored_node(key)?;
+        if let Some(node) = &node {
+            cache.keep_node(key, node);
+        }
+        Ok(node)
+    }
+
+    /// The same, and not from the cache.
+    fn stored_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         if let Some(node) = self.patches.iter().find_map(|patch| patch.node(key)) {
             return Ok(Some(node.to_vec()));
         }
@@ -154,6 +198,9 @@ impl<'db> StateView<'db> {
     fn exists(&self, space: &FlatSpace, key: &[u8]) -> Result<bool, StateError> {
         let key = space.key(key);
         if let Some(value) = self.patched(&key) {
+            return Ok(value.is_some());
+        }
+        if let Some(value) = self.cached(&key) {
             return Ok(value.is_some());
         }
         let column = self.database.column(CF_FLAT);
@@ -213,8 +260,8 @@ impl<'db> StateView<'db> {
         Ok(self.scan(space, &after, 1)?.pop_front())
     }
 
-    /// The trie over the stored nodes of this view.
-    fn trie(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
+    /// The trie over the stored nodes of this view: the same state, read by a walk from the root.
+    pub fn trie(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
         TrieBackendBuilder::new(NodeReader::new(self), self.head.state_root).build()
     }
 }
@@ -228,7 +275,7 @@ pub struct NodeReader<'v, 'db> {
 }
 
 impl<'v, 'db> NodeReader<'v, 'db> {
-    fn new(view: &'v StateView<'db>) -> Self {
+    pub(super) fn new(view: &'v StateView<'db>) -> Self {
         let checks = false;
         Self { view, checks }
     }
@@ -246,19 +293,21 @@ pub(super) type Prefix<'a> = (&'a [u8], Option<u8>);
 impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
     fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
         let Self { view, checks } = *self;
-        let node = view
-            .node(&prefixed_key::<Blake2Hasher>(hash, prefix))
-            .and_then(|node| match node {
-                Some(node) if checks && Blake2Hasher::hash(&node) != *hash => {
-                    Err(StateError::Trie {
-                        reason: format!("node {hash:?} is not what its hash says"),
-                    })
-                }
-                Some(node) => Ok(Some(node)),
-                None => Err(StateError::Trie {
-                    reason: format!("node {hash:?} is not in the database"),
-                }),
-            });
+        let key = prefixed_key::<Blake2Hasher>(hash, prefix);
+        let node = if checks {
+            view.stored_node(&key)
+        } else {
+            view.node(&key)
+        };
+        let node = node.and_then(|node| match node {
+            Some(node) if checks && Blake2Hasher::hash(&node) != *hash => Err(StateError::Trie {
+                reason: format!("node {hash:?} is not what its hash says"),
+            }),
+            Some(node) => Ok(Some(node)),
+            None => Err(StateError::Trie {
+                reason: format!("node {hash:?} is not in the database"),
+            }),
+        });
         view.noted(node).map_err(|error| error.to_string())
     }
 }
@@ -457,8 +506,8 @@ impl<'db> StorageIterator<Blake2Hasher> for FlatIter<'db> {
             Ok(key) => key,
             Err(error) => return Some(Err(error)),
         };
-        // One snapshot holds both.
-        match backend.get(&self.space, &key) {
+        // One snapshot holds both. A walk would leave in the cache what nobody asks for again.
+        match backend.uncached(&self.space.key(&key)) {
             Ok(value) => Some(Ok((key, value.unwrap_or_default()))),
             Err(error) => Some(Err(error)),
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use slackwater_executor::state::{BlockChanges, BlockLayers, BlockState, Extensions, WriteSet};
+use slackwater_executor::state::{
+    Access, BlockChanges, BlockLayers, BlockState, Change, Extensions, Place, WriteSet,
+};
 use sp_core::{
     Blake2Hasher, H256,
     storage::{
@@ -22,12 +24,63 @@ pub(crate) fn run_block<S: BlockState>(
     random: &Random,
     version: StateVersion,
 ) -> (Vec<Answer>, BlockChanges) {
-    let mut run = Run::new(random, version, true);
+    let layers = BlockLayers::new(state, Extensions::new());
+    run_layers(layers, random, version, |_, _| {})
+}
+
+/// The same with notes taken of what is asked for and changed, which have to be what was changed.
+pub(crate) fn run_noted<S: BlockState>(
+    state: &S,
+    random: &Random,
+    version: StateVersion,
+) -> (Vec<Answer>, BlockChanges) {
     let mut layers = BlockLayers::new(state, Extensions::new());
+    layers.record_access();
+    let stored = |(child, key): &Place| match child {
+        None => state.storage(key).expect("readable"),
+        Some(child) => {
+            let child = ChildInfo::new_default(child);
+            state.child_storage(&child, key).expect("readable")
+        }
+    };
+    let mut values = BTreeMap::new();
+    let ran = run_layers(layers, random, version, |access, kept| {
+        assert!(kept || access.writes.is_empty());
+        for (place, Change { before, after }) in access.writes {
+            assert_ne!(before, after, "{place:?}");
+            let was = values.insert(place.clone(), after);
+            assert_eq!(was.unwrap_or_else(|| stored(&place)), before, "{place:?}");
+        }
+    });
+    // What was touched and not noted is as it was, but for roots, which a guest need not ask for.
+    for (child, entries) in &ran.1.writes {
+        for (key, value) in entries {
+            let place = (child.clone(), key.clone());
+            if child.is_some() || !is_child_storage_key(key) {
+                let noted = values.remove(&place).unwrap_or_else(|| stored(&place));
+                assert_eq!(&noted, value, "{place:?}");
+            }
+        }
+    }
+    values.retain(|(child, key), _| child.is_some() || !is_child_storage_key(key));
+    assert_eq!(values, BTreeMap::new(), "noted and not changed");
+    ran
+}
+
+fn run_layers<S: BlockState>(
+    mut layers: BlockLayers<'_, S>,
+    random: &Random,
+    version: StateVersion,
+    mut noted: impl FnMut(Access, bool),
+) -> (Vec<Answer>, BlockChanges) {
+    let mut run = Run::new(random, version, true);
     for _ in 0..GROUPS {
         let keep = run.random.below(3) > 0;
         let group = |layers: &mut BlockLayers<'_, S>| layers.run(|ext| run.group(ext));
         layers.layered(group, |_| keep).expect("readable");
+        if let Some(access) = layers.take_access() {
+            noted(access, keep);
+        }
     }
     if run.random.below(2) == 0 {
         let root = layers.run(|ext| run.root(ext)).expect("readable");

@@ -17,7 +17,7 @@ use sp_state_machine::{Backend, IterArgs};
 
 use super::{
     program::{Keys, Random},
-    reference::{Reference, compare_block, run_block, run_reference},
+    reference::{Reference, compare_block, run_block, run_noted, run_reference},
 };
 
 /// Most blocks on blocks that are not committed.
@@ -130,7 +130,7 @@ impl Twin {
         let ours = run_block(view, random, version);
         // Our layers over another backend: the same roots also where the reference has none.
         let memory = MemoryState::new(storage.clone(), version);
-        let (answers, _) = run_block(&memory, random, version);
+        let (answers, _) = run_noted(&memory, random, version);
         assert_eq!(ours.0, answers, "{what}: answers in memory");
         let expected = run_reference(&reference, random, version);
         let mut storage = storage.clone();
