@@ -3,7 +3,8 @@
 //!
 //! The layers are `sp-state-machine`'s overlay, whose semantics are the reference for what guests
 //! see. Added here: transaction-index operations are rolled back with their layer (the overlay
-//! forgets to), and changes made after the last root calculation are noticed.
+//! forgets to), extensions are told of layers that a guest leaves open, and changes made after the last
+//! root calculation are noticed.
 //!
 //! Invariant: a layer rolled back leaves no trace. Cost: opening is constant, commit and rollback
 //! are proportional to the keys the layer touched.
@@ -131,6 +132,11 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
                 notes,
             }),
         };
+        // The overlay rolls back what the guest has left open, and knows nothing of extensions.
+        for _ in depth..self.overlay.transaction_depth() {
+            self.extensions
+                .rollback_transaction(TransactionType::Runtime);
+        }
         if let Err(fault) = self.state.check() {
             self.void(depth);
             return Err(fault);
