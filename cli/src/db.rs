@@ -59,7 +59,9 @@ fn head_text(head: &Head) -> String {
 }
 
 fn stat(db: &Path, json: bool) -> Result<Verdict, CliError> {
-    let stat = open(db)?.stat().map_err(state(db))?;
+    let database = open(db)?;
+    let stat = database.stat().map_err(state(db))?;
+    let recovery = database.recovery().map(ToString::to_string);
     if json {
         let columns: Vec<_> = stat
             .columns
@@ -77,11 +79,15 @@ fn stat(db: &Path, json: bool) -> Result<Verdict, CliError> {
             "format": stat.format,
             "head": stat.head.as_ref().map(head_json),
             "oldest_state": stat.oldest_state,
+            "recovery": recovery,
             "columns": columns,
         }))?;
         return Ok(Verdict::Good);
     }
     say(format!("format {}", stat.format))?;
+    if let Some(recovery) = recovery {
+        say(recovery)?;
+    }
     match (&stat.head, stat.oldest_state) {
         (Some(head), Some(oldest)) => {
             say(head_text(head))?;

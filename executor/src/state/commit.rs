@@ -99,7 +99,7 @@ impl Database {
         })
     }
 
-    /// Makes `state` that of block `number` with hash `hash`, in one atomic write.
+    /// Makes `state` that of block `number` with hash `hash`, in one atomic write. What is returned is in table files.
     ///
     /// # Errors
     /// [`CommitError::NotEmpty`] when the database holds a chain; nothing is written then.
@@ -124,6 +124,7 @@ impl Database {
         self.put_patch(&mut batch, &state.patch);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write_state(batch, &state.patch)?;
+        self.flush()?;
         Ok(head)
     }
 

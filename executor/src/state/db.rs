@@ -11,17 +11,18 @@ use std::{
 
 use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch,
-    WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 use sp_core::{Blake2Hasher, Hasher};
 use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
-    DatabaseConfig, Durability, Head, OpenError, StateError, StateView,
+    DatabaseConfig, Durability, Head, OpenError, Recovery, StateError, StateView,
     cache::ReadCache,
-    folder::{CREATION_MARKER, Folder, ROCKSDB_MARKER, inspect_folder, mark, unmark},
+    folder::{Folder, check_manifest, inspect_folder, mark, unmark},
     patch::Patch,
+    recovery::{Opened, read_log},
     schema::{
         CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
         FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
@@ -69,6 +70,7 @@ pub struct Database {
     path: PathBuf,
     config: DatabaseConfig,
     cache: ReadCache,
+    recovery: Option<Recovery>,
     /// Held while a commit compares the head and writes.
     commit: Mutex<()>,
     /// The first write that failed; nothing is read or written behind it.
@@ -112,7 +114,8 @@ impl Database {
     /// # Errors
     /// [`OpenError::Absent`] when there is none, or as [`Database::open`].
     pub fn open_existing(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
-        if !path.join(ROCKSDB_MARKER).exists() && !path.join(CREATION_MARKER).exists() {
+        // Looking into a folder makes it.
+        if !path.exists() || matches!(inspect_folder(path)?, Folder::Empty) {
             return Err(OpenError::Absent {
                 path: path.to_owned(),
             });
@@ -122,11 +125,22 @@ impl Database {
 
     fn open_whole(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         check_columns(path)?;
-        let database = Self::open_rocksdb(path, config, false)?;
+        let mut database = Self::open_rocksdb(path, config, false)?;
         database.check_format()?;
+        let head = database.head()?;
+        if let Some(recovery) = &mut database.recovery {
+            recovery.head = head;
+            log::warn!(target: "slackwater::state", "database {}: {recovery}", path.display());
+        }
         database.check_head()?;
         database.forget_history()?;
         Ok(database)
+    }
+
+    /// Whether blocks may have been lost when this handle opened the database: not all of its write-ahead log could be
+    /// read. Opening it again does not say so again.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
     }
 
     /// The root of the head's trie is there, and the head is the last block.
@@ -205,6 +219,7 @@ impl Database {
         let database = Self::make(path, config)?;
         database.write_format()?;
         fail::fail_point!("state::formatted");
+        database.flush()?;
         unmark(path)?;
         Ok(database)
     }
@@ -234,10 +249,7 @@ impl Database {
 
     /// Writes what came without the log to files, then format and head, and the database is one.
     pub(super) fn finish(self, head: &Head) -> Result<Self, OpenError> {
-        for name in COLUMNS {
-            let flushed = self.rocksdb.flush_cf(self.column(name));
-            flushed.map_err(StateError::from)?;
-        }
+        self.flush()?;
         let mut batch = WriteBatch::default();
         batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
@@ -246,6 +258,14 @@ impl Database {
         self.rocksdb.flush_wal(true).map_err(StateError::from)?;
         unmark(&self.path)?;
         Ok(self)
+    }
+
+    /// Writes all that is in memory to files, so that it does not depend on the log.
+    pub(super) fn flush(&self) -> Result<(), StateError> {
+        for name in COLUMNS {
+            self.rocksdb.flush_cf(self.column(name))?;
+        }
+        Ok(())
     }
 
     /// Writes a batch of a database that is not finished, without the log.
@@ -278,13 +298,17 @@ impl Database {
     }
 
     fn open_rocksdb(path: &Path, config: DatabaseConfig, new: bool) -> Result<Self, OpenError> {
-        let rocksdb = DB::open_cf_descriptors(&options(new), path, columns(&config))
-            .map_err(|source| open_error(path, source))?;
+        let Opened { rocksdb, recovery } = read_log(
+            path,
+            |mode| DB::open_cf_descriptors(&options(new, mode), path, columns(&config)),
+            |source| open_error(path, source),
+        )?;
         Ok(Self {
             rocksdb,
             path: path.to_owned(),
             config,
             cache: ReadCache::new(config.cache_bytes),
+            recovery,
             commit: Mutex::new(()),
             poison: OnceLock::new(),
         })
@@ -497,7 +521,9 @@ fn destroy(path: &Path) -> Result<(), OpenError> {
     DB::destroy(&Options::default(), path).map_err(|source| open_error(path, source))
 }
 
+/// Which columns there are, by the manifest.
 fn check_columns(path: &Path) -> Result<(), OpenError> {
+    check_manifest(path)?;
     let found =
         DB::list_cf(&Options::default(), path).map_err(|source| open_error(path, source))?;
     let expected = |name: &String| name == CF_DEFAULT || COLUMNS.contains(&name.as_str());
@@ -522,8 +548,11 @@ fn check_columns(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-fn options(new: bool) -> Options {
+fn options(new: bool, mode: DBRecoveryMode) -> Options {
     let mut options = Options::default();
+    options.set_wal_recovery_mode(mode);
+    // Of several files of the log, those that are not written to any more cannot be missed or shortened.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.create_if_missing(new);
     options.create_missing_column_families(new);
     options.set_keep_log_file_num(4);

@@ -75,6 +75,22 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file that every database has is not there. Nothing is made anew in its place.
+    #[error("database {} is incomplete: {file} is missing", path.display())]
+    Missing {
+        /// The database folder.
+        path: PathBuf,
+        /// The file.
+        file: &'static str,
+    },
+    /// A file of the database is damaged.
+    #[error("database file {} is damaged: {reason}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The folder cannot be created, read or written.
     #[error("database folder {} cannot be used: {source}", path.display())]
     Folder {

@@ -1,19 +1,24 @@
-//! The folder a database lives in: whether it is one, somebody else's, or one in the making.
+//! The folder a database lives in: whether it is one, somebody else's, one in the making, or one that lacks files.
 //!
-//! Invariant: while a database is being made a marker stands in its folder, so that what was cut short can be told
-//! from somebody else's files.
+//! Invariants: while a database is being made a marker stands in its folder, so that what was cut short can be told
+//! from somebody else's files; a folder that holds any files is never taken for an empty one.
 
 use std::{
     fs::{self, File},
     path::Path,
 };
 
-use super::OpenError;
+use super::{
+    OpenError,
+    record_log::{Fault, fault},
+};
 
-/// The file that marks a folder as a RocksDB database.
-pub(super) const ROCKSDB_MARKER: &str = "CURRENT";
+/// The file that marks a folder as a RocksDB database, and names its manifest.
+const ROCKSDB_MARKER: &str = "CURRENT";
+/// What the names of manifests begin with; there is one in every RocksDB database.
+const MANIFEST: &str = "MANIFEST-";
 /// The file that stands in the folder while a database is being made.
-pub(super) const CREATION_MARKER: &str = "SLACKWATER_CREATION";
+const CREATION_MARKER: &str = "SLACKWATER_CREATION";
 /// What a freshly made file system holds.
 const MOUNT_FOLDER: &str = "lost+found";
 
@@ -27,24 +32,82 @@ pub(super) enum Folder {
 
 /// Makes sure the folder exists and says what it holds.
 pub(super) fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
-    let folder = |source| folder_error(path, source);
-    fs::create_dir_all(path).map_err(folder)?;
-    if path.join(CREATION_MARKER).exists() {
+    fs::create_dir_all(path).map_err(|source| folder_error(path, source))?;
+    let names = names(path)?;
+    let holds = |wanted: &str| names.iter().any(|name| name == wanted);
+    let missing = |file| OpenError::Missing {
+        path: path.to_owned(),
+        file,
+    };
+    if holds(CREATION_MARKER) {
         return Ok(Folder::Interrupted);
     }
-    if path.join(ROCKSDB_MARKER).exists() {
+    if holds(ROCKSDB_MARKER) {
+        // An open database always has one, and closing it leaves it there.
+        if !names.iter().any(|name| is_log(name)) {
+            return Err(missing("the write-ahead log, a file *.log,"));
+        }
         return Ok(Folder::Database);
     }
-    for entry in fs::read_dir(path).map_err(folder)? {
-        let name = entry.map_err(folder)?.file_name();
-        if name != MOUNT_FOLDER {
-            return Err(OpenError::Foreign {
-                path: path.to_owned(),
-                found: format!("other files, such as {}", name.display()),
-            });
-        }
+    if names.iter().any(|name| name.starts_with(MANIFEST)) {
+        return Err(missing(ROCKSDB_MARKER));
     }
-    Ok(Folder::Empty)
+    match names.iter().find(|name| *name != MOUNT_FOLDER) {
+        Some(name) => Err(OpenError::Foreign {
+            path: path.to_owned(),
+            found: format!("other files, such as {name}"),
+        }),
+        None => Ok(Folder::Empty),
+    }
+}
+
+/// The files of RocksDB's write-ahead log, the oldest first.
+pub(super) fn logs(path: &Path) -> Result<Vec<String>, OpenError> {
+    let mut names = names(path)?;
+    names.retain(|name| is_log(name));
+    names.sort();
+    Ok(names)
+}
+
+/// What is wrong with the frame of one of the folder's files.
+pub(super) fn fault_of(path: &Path, file: &str) -> Result<Option<Fault>, OpenError> {
+    let file = path.join(file);
+    fault(&file).map_err(|source| folder_error(&file, source))
+}
+
+/// Makes sure that the manifest is whole.
+pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
+    // What else is wrong with the file that names it, or with there being none, RocksDB says.
+    let current = fs::read_to_string(path.join(ROCKSDB_MARKER)).unwrap_or_default();
+    let manifest = current.trim_end();
+    if !names(path)?.iter().any(|name| name == manifest) {
+        return Ok(());
+    }
+    match fault_of(path, manifest)? {
+        Some(fault) => Err(damaged(path, manifest, &fault)),
+        None => Ok(()),
+    }
+}
+
+/// The error of a file with that fault.
+pub(super) fn damaged(path: &Path, file: &str, fault: &Fault) -> OpenError {
+    OpenError::Damaged {
+        file: path.join(file),
+        reason: fault.to_string(),
+    }
+}
+
+/// Whether a file is one of RocksDB's write-ahead log.
+fn is_log(name: &str) -> bool {
+    let number = name.strip_suffix(".log");
+    number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+fn names(path: &Path) -> Result<Vec<String>, OpenError> {
+    let entries = fs::read_dir(path).map_err(|source| folder_error(path, source))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().display().to_string()));
+    let names = names.collect::<Result<_, _>>();
+    names.map_err(|source| folder_error(path, source))
 }
 
 /// Marks a folder as one in which a database is being made.

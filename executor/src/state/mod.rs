@@ -7,6 +7,8 @@
 //! | `db` | RocksDB; nothing else opens it |
 //! | `cache` | values and nodes in memory |
 //! | `config`, `folder` | how a database is kept, and where |
+//! | `recovery` | a write-ahead log of which not all can be read |
+//! | `record_log` | whether such a log, or a manifest, is whole |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
 //! | `metered_state` | a state whose keys and values cost the guest that asks for them |
@@ -42,6 +44,8 @@ mod metered_state;
 mod metered_storage;
 mod patch;
 mod proof;
+mod record_log;
+mod recovery;
 mod schema;
 mod trie_state;
 mod uncommitted;
@@ -63,6 +67,7 @@ pub use import::StateImport;
 pub use layers::BlockLayers;
 pub use memory::{InMemory, MemoryState};
 pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingState};
+pub use recovery::Recovery;
 pub use schema::{FORMAT_VERSION, Head};
 pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;

@@ -1,0 +1,96 @@
+//! Opening RocksDB when not all of its write-ahead log can be read, and what is said about it.
+//!
+//! A log that ends in the middle of a record is what a power cut leaves of a block nobody was told of, and bytes that
+//! rot in one look much the same. Either way there is a state: that of the last block before. So it is opened there, and
+//! says so.
+//!
+//! Invariant: without a [`Recovery`] every record of the log was read. What is cut off where one record ends and the
+//! next begins cannot be told. Cost: none; a second opening where the first one failed.
+
+use std::{fmt, path::Path};
+
+use rocksdb::{DBRecoveryMode, Error, ErrorKind};
+
+use super::{
+    Head, OpenError,
+    folder::{damaged, fault_of, logs},
+    record_log::Fault,
+};
+
+/// Blocks may have been lost: the write-ahead log could not be read to its end when the database was opened, which is
+/// at the last block before that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// The files of the log.
+    pub logs: Vec<String>,
+    /// What is wrong with one of them.
+    pub reason: String,
+    /// The head since then; `None` when not even a genesis was left.
+    pub head: Option<Head>,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let logs = self.logs.join(", ");
+        write!(
+            formatter,
+            "the write-ahead log ({logs}) ends early or is damaged: {}; ",
+            self.reason
+        )?;
+        match &self.head {
+            Some(head) => write!(
+                formatter,
+                "the head is block {}, and later ones are lost",
+                head.number
+            ),
+            None => write!(formatter, "there is no block"),
+        }
+    }
+}
+
+/// What [`read_log`] opened.
+pub(super) struct Opened<T> {
+    pub(super) rocksdb: T,
+    /// What is said about the log, without the head.
+    pub(super) recovery: Option<Recovery>,
+}
+
+/// Opens with the whole log; where that is damaged, with what comes before the damage.
+pub(super) fn read_log<T>(
+    path: &Path,
+    open: impl Fn(DBRecoveryMode) -> Result<T, Error>,
+    error: impl Fn(Error) -> OpenError,
+) -> Result<Opened<T>, OpenError> {
+    // Opening writes what it has read to files, and removes the log.
+    let logs = logs(path)?;
+    let mut reason = None;
+    for log in &logs {
+        match fault_of(path, log)? {
+            Some(fault @ Fault::Kind { .. }) => return Err(damaged(path, log, &fault)),
+            Some(fault @ Fault::Cut { .. }) => reason = Some(fault.to_string()),
+            None => {}
+        }
+    }
+    let reason = match reason {
+        Some(reason) => reason,
+        None => match open(DBRecoveryMode::AbsoluteConsistency) {
+            Ok(rocksdb) => {
+                let recovery = None;
+                return Ok(Opened { rocksdb, recovery });
+            }
+            Err(reason) if reason.kind() == ErrorKind::Corruption => reason.to_string(),
+            Err(other) => return Err(error(other)),
+        },
+    };
+    // Where something else is damaged, this fails as well.
+    let rocksdb = open(DBRecoveryMode::PointInTime).map_err(error)?;
+    let recovery = Recovery {
+        logs,
+        reason,
+        head: None,
+    };
+    Ok(Opened {
+        rocksdb,
+        recovery: Some(recovery),
+    })
+}
