@@ -44,19 +44,23 @@ pub fn workspace() -> PathBuf {
 /// If the data is absent while `SLACKWATER_REQUIRE_FIXTURES=1`. For tests only: a release check
 /// sets the variable so that no test can pass by being skipped.
 #[must_use]
+pub fn real_fixtures_or_skip(what: &str) -> Option<PathBuf> {
+    let dir = real_fixtures_dir();
+    if dir.is_none() {
+        skip(&format!(
+            "skipped: {what}: real fixtures are absent (set {FIXTURES_VARIABLE})"
+        ));
+    }
+    dir
+}
+
 #[expect(
     clippy::print_stderr,
     reason = "a skipped test must be seen to be skipped"
 )]
-pub fn real_fixtures_or_skip(what: &str) -> Option<PathBuf> {
-    let dir = real_fixtures_dir();
-    if dir.is_none() {
-        let message =
-            format!("skipped: {what}: real fixtures are absent (set {FIXTURES_VARIABLE})");
-        assert!(!fixtures_are_required(), "{message}");
-        eprintln!("{message}");
-    }
-    dir
+fn skip(message: &str) {
+    assert!(!fixtures_are_required(), "{message}");
+    eprintln!("{message}");
 }
 
 fn fixtures_are_required() -> bool {
@@ -79,6 +83,21 @@ pub fn crate_file(package: &str, version: &str, path: &str) -> Option<PathBuf> {
         .into_iter()
         .map(|registry| registry.join(&inside))
         .find(|candidate| candidate.is_file())
+}
+
+/// As [`crate_file`], and says on standard error that it is skipped if there is none.
+///
+/// # Panics
+/// If the file is absent while `SLACKWATER_REQUIRE_FIXTURES=1`, as [`real_fixtures_or_skip`].
+#[must_use]
+pub fn crate_file_or_skip(package: &str, version: &str, path: &str) -> Option<PathBuf> {
+    let found = crate_file(package, version, path);
+    if found.is_none() {
+        skip(&format!(
+            "skipped: {package} {version} is not in cargo's cache: run `cargo info {package}@{version}`"
+        ));
+    }
+    found
 }
 
 fn cargo_home() -> Option<PathBuf> {

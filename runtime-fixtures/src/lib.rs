@@ -29,7 +29,7 @@ mod state_map;
 pub use block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock};
 pub use chain_spec::ChainSpec;
 pub use conformance::{Configuration, check_fixture};
-pub use dir::{crate_file, real_fixtures_dir, real_fixtures_or_skip};
+pub use dir::{crate_file, crate_file_or_skip, real_fixtures_dir, real_fixtures_or_skip};
 pub use error::FixtureError;
 pub use expected_calls::{ExpectedCall, ExpectedResult};
 pub use offered::{Offered, OfferedOutcome};

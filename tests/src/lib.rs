@@ -18,7 +18,12 @@ pub mod random_reset;
 pub mod random_smith;
 pub mod wast_suite;
 
-use std::path::{Path, PathBuf};
+pub use slackwater_runtime_fixtures::crate_file_or_skip;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use slackwater_executor::{
     Block, BlockBuilder, ConsensusFuel, Database, Durability, ExecutionPath, ExecutorConfig, Fuel,
@@ -28,8 +33,7 @@ use slackwater_executor::{
     state::{Extensions, Head, MemoryState},
 };
 use slackwater_runtime_fixtures::{
-    BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, crate_file,
-    real_fixtures_or_skip,
+    BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, real_fixtures_or_skip,
 };
 use slackwater_substrate_path::signed::{SignedChain, store};
 
@@ -83,6 +87,26 @@ pub const COLUMNS: [&str; 7] = [
     "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
 ];
 
+/// A database as RocksDB has it.
+pub fn raw_database(path: &Path) -> rocksdb::DB {
+    rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
+}
+
+/// All records but those that undo blocks.
+pub fn records(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
+    let raw = raw_database(path);
+    let columns = COLUMNS.into_iter().filter(|name| *name != "undo");
+    let records = columns.flat_map(|name| {
+        let column = raw.cf_handle(name).expect("there");
+        let entries = raw.iterator_cf(column, rocksdb::IteratorMode::Start);
+        entries.map(move |entry| {
+            let (key, value) = entry.expect("readable");
+            ((name, key.into_vec()), value.into_vec())
+        })
+    });
+    records.collect()
+}
+
 /// A database in a folder that is deleted with the second value.
 pub fn temporary_database() -> (Database, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -131,24 +155,6 @@ pub fn first_block_builder<'s>(
     let block = Block::decode(&first.header_unsealed, vec![]).expect("the header decodes");
     let digest = block.header.digest.logs;
     BlockBuilder::new(executor, state, &parent, digest, Extensions::new()).expect("begins")
-}
-
-/// A file of a crate in cargo's cache; `None` when it is absent and may be.
-pub fn crate_file_or_skip(package: &str, version: &str, path: &str) -> Option<PathBuf> {
-    let found = crate_file(package, version, path);
-    if found.is_none() {
-        assert!(
-            std::env::var_os("SLACKWATER_REQUIRE_FIXTURES").is_none_or(|value| value != "1"),
-            "{package} {version} is not in cargo's cache: run `cargo info {package}@{version}`",
-        );
-        skip(&format!("{package} {version} is not in cargo's cache"));
-    }
-    found
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn skip(why: &str) {
-    eprintln!("skipped: {why}");
 }
 
 /// Replays a whole fixture onto an empty temporary database.

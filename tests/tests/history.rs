@@ -1,7 +1,7 @@
 //! Going back: what a database keeps of earlier blocks, what reverting leaves, copies, formats, and a state that is
 //! checked against its trie. Random programs that go back are in `state_differential`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use slackwater_executor::{
     ExecutionPath,
@@ -11,7 +11,7 @@ use slackwater_executor::{
     },
 };
 use slackwater_runtime_fixtures::{BlockFixture, guest::fixture_chain_path};
-use slackwater_tests::{COLUMNS, executor, load_blocks, replay_onto};
+use slackwater_tests::{executor, load_blocks, raw_database as raw, records, replay_onto};
 use sp_core::{
     H256,
     storage::{ChildInfo, StateVersion, Storage, StorageChild},
@@ -42,10 +42,6 @@ fn go_to(database: &Database, blocks: usize) -> Head {
     database.head().expect("readable").expect("a head")
 }
 
-fn raw(path: &Path) -> rocksdb::DB {
-    rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
-}
-
 /// Sets a record, or removes it.
 fn set(path: &Path, column: &str, key: &[u8], value: Option<&[u8]>) {
     let raw = raw(path);
@@ -55,21 +51,6 @@ fn set(path: &Path, column: &str, key: &[u8], value: Option<&[u8]>) {
         None => raw.delete_cf(column, key),
     };
     set.expect("written");
-}
-
-/// All records but those that undo blocks.
-fn records(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
-    let raw = raw(path);
-    let columns = COLUMNS.into_iter().filter(|name| *name != "undo");
-    let records = columns.flat_map(|name| {
-        let column = raw.cf_handle(name).expect("there");
-        let entries = raw.iterator_cf(column, rocksdb::IteratorMode::Start);
-        entries.map(move |entry| {
-            let (key, value) = entry.expect("readable");
-            ((name, key.into_vec()), value.into_vec())
-        })
-    });
-    records.collect()
 }
 
 /// Byte for byte, a database that was reverted is one that never went further, and goes on from there.
@@ -306,6 +287,17 @@ fn a_wrong_value_is_named() {
             set(path, "flat", &more, None);
             set(path, "flat", key, Some(before));
         }
+    }
+    // Of a child trie without a root, between others and behind them all.
+    for name in [b"\0".as_slice(), b"\xff\xff"] {
+        let length = u32::try_from(name.len()).expect("short").to_be_bytes();
+        let stray = [&[1], length.as_slice(), name, &[7]].concat();
+        set(path, "flat", &stray, Some(&[8]));
+        let CheckError::Differs { child, key, .. } = check() else {
+            panic!("another error");
+        };
+        assert_eq!((child.as_deref(), key), (Some(name), vec![7]));
+        set(path, "flat", &stray, None);
     }
     // A node that is another's, and none.
     let nodes = whole.iter().filter(|((name, _), _)| *name == "nodes");

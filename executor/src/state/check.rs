@@ -2,11 +2,17 @@
 //!
 //! Cost: reads the whole state twice, in a memory that does not depend on its size.
 
+use std::collections::BTreeSet;
+
 use sp_core::{Blake2Hasher, hexdisplay::HexDisplay, storage::ChildInfo};
 use sp_state_machine::{Backend, IterArgs, TrieBackend, TrieBackendBuilder};
 use thiserror::Error;
 
-use super::{BlockState, StateError, StateView, view::NodeReader};
+use super::{
+    BlockState, StateError, StateView,
+    schema::{CF_FLAT, FlatSpace},
+    view::NodeReader,
+};
 
 /// What was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,15 +90,45 @@ impl StateView<'_> {
             checked.keys += 1;
             progress(checked.keys);
         })?;
-        for child in children {
+        for child in &children {
             checked.children += 1;
-            self.check_trie(&trie, Some(&child), |_key| {
+            self.check_trie(&trie, Some(child), |_key| {
                 checked.keys += 1;
                 progress(checked.keys);
             })?;
         }
+        let known = children.iter().map(ChildInfo::storage_key);
+        self.check_strays(&known.collect())?;
         self.check()?;
         Ok(checked)
+    }
+
+    /// There are no flat values of child tries that the top trie has no root of.
+    fn check_strays(&self, known: &BTreeSet<&[u8]>) -> Result<(), CheckError> {
+        let all = FlatSpace::children();
+        let mut start = Vec::new();
+        while let Some(place) = self.scan(&all, &start, 1)?.pop_front() {
+            let place = all.key(&place);
+            let Some(child) = FlatSpace::child_of(&place) else {
+                return Err(CheckError::State(StateError::Damaged {
+                    record: CF_FLAT,
+                    reason: "the key of a child trie is cut short".to_owned(),
+                }));
+            };
+            let space = FlatSpace::child(child);
+            if !known.contains(child) {
+                return Err(CheckError::Differs {
+                    child: Some(child.to_vec()),
+                    key: space.strip(&place).unwrap_or_default().to_vec(),
+                    flat: self.flat(&place)?,
+                    trie: None,
+                });
+            }
+            let end = space.end();
+            let Some(next) = all.strip(&end) else { break };
+            start = next.to_vec();
+        }
+        Ok(())
     }
 
     fn check_trie(

@@ -21,13 +21,15 @@ use super::{
 };
 
 /// Bytes gathered before they are written.
-const BATCH_BYTES: usize = 4 << 20;
+pub(super) const BATCH_BYTES: usize = 4 << 20;
 
 /// A state that is being imported into a new database.
 pub struct StateImport {
     database: Database,
     batch: WriteBatch,
     keys: u64,
+    /// The last key of `flat`, in its order, that there is a value for.
+    highest: Vec<u8>,
 }
 
 impl std::fmt::Debug for StateImport {
@@ -50,6 +52,7 @@ impl StateImport {
             database: Database::begin(path, config)?,
             batch: WriteBatch::default(),
             keys: 0,
+            highest: Vec::new(),
         })
     }
 
@@ -67,11 +70,54 @@ impl StateImport {
         if child.is_none() && is_child_storage_key(key) {
             return Ok(());
         }
-        let column = self.database.column(CF_FLAT);
+        self.put_at(FlatSpace::of(child).key(key), value)
+    }
+
+    /// As [`Self::put`], unless there is a value under the key already: then nothing is done, and it is told. As long as
+    /// keys come in order this costs nothing; otherwise, a read.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading or writing failed.
+    pub fn put_new(
+        &mut self,
+        child: Option<&[u8]>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<bool, StateError> {
+        if child.is_none() && is_child_storage_key(key) {
+            return Ok(true);
+        }
         let place = FlatSpace::of(child).key(key);
-        self.batch.put_cf(column, place, value);
+        if place <= self.highest && self.read(&place)?.is_some() {
+            return Ok(false);
+        }
+        self.put_at(place, value)?;
+        Ok(true)
+    }
+
+    fn put_at(&mut self, place: Vec<u8>, value: &[u8]) -> Result<(), StateError> {
+        let column = self.database.column(CF_FLAT);
+        self.batch.put_cf(column, &place, value);
         self.keys += 1;
+        if place > self.highest {
+            self.highest = place;
+        }
         write(&self.database, &mut self.batch, BATCH_BYTES)
+    }
+
+    /// The value under a key of the top trie, of those added by now.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading or writing failed.
+    pub fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.read(&FlatSpace::top().key(key))
+    }
+
+    fn read(&mut self, place: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if !self.batch.is_empty() {
+            write(&self.database, &mut self.batch, 0)?;
+        }
+        self.database.bytes(CF_FLAT, place)
     }
 
     /// How many values were added.
@@ -84,28 +130,46 @@ impl StateImport {
     /// # Errors
     /// [`StateError`] when reading or writing failed.
     pub fn build(&mut self, state_version: StateVersion) -> Result<H256, StateError> {
+        self.build_telling(state_version, |_| {})
+    }
+
+    /// As [`Self::build`]; `progress` is told how many values have been built upon.
+    ///
+    /// # Errors
+    /// [`StateError`] when reading or writing failed.
+    pub fn build_telling(
+        &mut self,
+        state_version: StateVersion,
+        mut progress: impl FnMut(u64),
+    ) -> Result<H256, StateError> {
+        let mut built = 0;
+        let each = || {
+            built += 1;
+            progress(built);
+        };
         match state_version {
-            StateVersion::V0 => self.build_tries::<LayoutV0<Blake2Hasher>>(),
-            StateVersion::V1 => self.build_tries::<LayoutV1<Blake2Hasher>>(),
+            StateVersion::V0 => self.build_tries::<LayoutV0<Blake2Hasher>>(each),
+            StateVersion::V1 => self.build_tries::<LayoutV1<Blake2Hasher>>(each),
         }
     }
 
     fn build_tries<L: TrieConfiguration<Hash = Blake2Hasher>>(
         &mut self,
+        mut each: impl FnMut(),
     ) -> Result<H256, StateError> {
         write(&self.database, &mut self.batch, 0)?;
-        let mut next = FlatSpace::first_child();
+        let mut next = FlatSpace::children().key(&[]);
         while let Some(child) = self.child_from(&next)? {
             let space = FlatSpace::child(&child);
             let info = ChildInfo::new_default(&child);
-            let root = self.build_trie::<L>(&space, info.keyspace())?;
+            let root = self.build_trie::<L>(&space, info.keyspace(), &mut each)?;
             let key = FlatSpace::top().key(&info.prefixed_storage_key());
             let column = self.database.column(CF_FLAT);
             self.batch.put_cf(column, key, root);
             next = space.end();
         }
         write(&self.database, &mut self.batch, 0)?;
-        self.build_trie::<L>(&FlatSpace::top(), &[])
+        self.build_trie::<L>(&FlatSpace::top(), &[], &mut each)
     }
 
     /// The first child trie at or behind a key of `flat`.
@@ -121,6 +185,7 @@ impl StateImport {
         &mut self,
         space: &FlatSpace,
         keyspace: &[u8],
+        each: &mut impl FnMut(),
     ) -> Result<H256, StateError> {
         let mut entries = self.database.entries(CF_FLAT);
         entries.seek(space.key(&[]));
@@ -135,6 +200,7 @@ impl StateImport {
             let (key, value) = entries.item()?;
             let pair = (space.strip(key)?.to_vec(), value.to_vec());
             entries.next();
+            each();
             Some(pair)
         });
         trie_visit::<L, _, _, _, _>(pairs, &mut nodes);
@@ -159,7 +225,11 @@ impl StateImport {
 }
 
 /// Writes what was gathered, if it is at least so many bytes.
-fn write(database: &Database, batch: &mut WriteBatch, least: usize) -> Result<(), StateError> {
+pub(super) fn write(
+    database: &Database,
+    batch: &mut WriteBatch,
+    least: usize,
+) -> Result<(), StateError> {
     if batch.size_in_bytes() >= least {
         database.write_unlogged(std::mem::take(batch))?;
     }

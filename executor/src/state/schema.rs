@@ -76,9 +76,11 @@ impl FlatSpace {
         child.map_or_else(Self::top, Self::child)
     }
 
-    /// The first database key a child trie can have.
-    pub(super) fn first_child() -> Vec<u8> {
-        vec![TAG_CHILD]
+    /// All child tries together; keys within begin with length and key of theirs.
+    pub(super) fn children() -> Self {
+        Self {
+            prefix: vec![TAG_CHILD],
+        }
     }
 
     /// The child trie that a database key is of, if it is one's.

@@ -86,6 +86,16 @@ impl<'db> StateView<'db> {
         self.head = head;
     }
 
+    /// Whether nothing stands between the state and the database.
+    pub(super) fn is_stored(&self) -> bool {
+        self.patches.is_empty()
+    }
+
+    /// All entries of `column` in this snapshot.
+    pub(super) fn entries(&self, column: &'static str) -> rocksdb::DBRawIterator<'_> {
+        self.snapshot.raw_iterator_cf(self.database.column(column))
+    }
+
     /// Shows what is below through one more patch.
     pub(super) fn read_through(&mut self, patch: Patch) {
         self.patches.insert(0, Arc::new(patch));
@@ -215,7 +225,7 @@ impl<'db> StateView<'db> {
 
     /// Up to `count` keys of `space` at or after `start` (bytes within the space). Values, which may be
     /// large, are left where they are.
-    fn scan(
+    pub(super) fn scan(
         &self,
         space: &FlatSpace,
         start: &[u8],
