@@ -132,7 +132,9 @@ impl Database {
             recovery.head = head;
             log::warn!(target: "slackwater::state", "database {}: {recovery}", path.display());
         }
-        database.check_head()?;
+        if let Some(head) = head {
+            database.check_head(&head)?;
+        }
         database.forget_history()?;
         Ok(database)
     }
@@ -144,10 +146,7 @@ impl Database {
     }
 
     /// The root of the head's trie is there, and the head is the last block.
-    fn check_head(&self) -> Result<(), StateError> {
-        let Some(head) = self.head()? else {
-            return Ok(());
-        };
+    pub(super) fn check_head(&self, head: &Head) -> Result<(), StateError> {
         let root = head.state_root;
         if root != empty_trie_root::<LayoutV1<Blake2Hasher>>() {
             let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
@@ -393,6 +392,11 @@ impl Database {
             hash: Default::default(),
             state_root,
         };
+        self.view_of(head)
+    }
+
+    /// A view of all that was written, as the state of `head`.
+    pub(super) fn view_of(&self, head: Head) -> StateView<'_> {
         StateView::new(self, self.rocksdb.snapshot(), head, None)
     }
 

@@ -20,6 +20,7 @@
 //! | `commit` | a genesis or a block, in one atomic write |
 //! | `check` | whether flat values and trie agree |
 //! | `import` | a whole state, however large |
+//! | `state_file` | the state after one block as a file with a checksum |
 //! | `history` | states of earlier blocks, and reverting |
 //! | `uncommitted` | blocks that were executed and are not in the database |
 //! | `trie_state` | states that are read through their trie |
@@ -48,6 +49,7 @@ mod record_log;
 mod recovery;
 mod schema;
 mod trie_state;
+mod state_file;
 mod uncommitted;
 mod view;
 
@@ -70,6 +72,10 @@ pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingSta
 pub use recovery::Recovery;
 pub use schema::{FORMAT_VERSION, Head};
 pub use trie_state::{TrieIter, TrieSource, TrieState};
+pub use state_file::{
+    ExportError, STATE_FILE_MAGIC, STATE_FILE_VERSION, StateFile, StateFileError, StateFileStat,
+    StateImportStep, Verify,
+};
 pub use uncommitted::UncommittedBlock;
 pub use view::{NodeReader, StateView};
 
