@@ -99,6 +99,16 @@ pub enum FixtureError {
         /// The file.
         path: PathBuf,
     },
+    /// One thing is said twice.
+    #[error("{}: line {line}: {field}: stands there twice", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// JSON path of the second.
+        field: String,
+        /// Its line, counted from 1.
+        line: usize,
+    },
     /// The changes file beside a block fixture does not fit its blocks.
     #[error("{}: {lines} lines for {blocks} blocks", path.display())]
     ChangesCount {

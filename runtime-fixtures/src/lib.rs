@@ -9,6 +9,7 @@
 
 pub mod block_fixture;
 pub mod chain_spec;
+pub mod chain_spec_stream;
 pub mod conformance;
 pub mod dir;
 pub mod error;
