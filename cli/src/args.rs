@@ -416,6 +416,10 @@ pub(crate) enum DbCommand {
         #[arg(value_name = "BLOCKS", default_value_t = 1)]
         blocks: u64,
     },
+    /// Write the state into one file, as a state file or a raw chain spec.
+    Export(DbExportArgs),
+    /// Make a database of a state file or a raw chain spec.
+    Import(DbImportArgs),
     /// Copy the database, as it is, to a new folder: a backup that can be opened by itself.
     Checkpoint {
         /// The database.
@@ -431,4 +435,60 @@ pub(crate) enum DbCommand {
         #[arg(value_name = "DIR")]
         db: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbExportArgs {
+    /// The database.
+    #[arg(value_name = "DIR")]
+    pub(crate) db: PathBuf,
+    /// The file to write.
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = StateFormat::StateFile)]
+    pub(crate) format: StateFormat,
+    /// The block whose state is written, as far back as the database goes; a state file is of the head
+    /// only. Default: the head.
+    #[arg(long, value_name = "N")]
+    pub(crate) block: Option<u64>,
+    /// Name of the chain in a chain spec. Default: that of the file.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Id of the chain in a chain spec. Default: its name, in small letters, digits and `_`.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Write over the file if it is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DbImportArgs {
+    /// The folder of the new database.
+    #[arg(value_name = "DIR")]
+    pub(crate) db: PathBuf,
+    /// A state file, or a raw chain spec, whose state becomes that of block 0.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Believe the checksum of a state file, and do not compare every value with the trie.
+    #[arg(long)]
+    pub(crate) no_check: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateFormat {
+    /// Values, trie nodes and the head's block, with a checksum: a database as it is.
+    StateFile,
+    /// A raw chain spec: values as JSON, as nodes read it.
+    Spec,
+}
+
+impl StateFormat {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::StateFile => "state-file",
+            Self::Spec => "spec",
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! `slackwater db`: a database looked at, checked, reverted, copied, brought to a new format.
+//! `slackwater db`: a database looked at, checked, reverted, copied, brought to a new format. Files of states are in
+//! `db_files`.
 
 use std::path::Path;
 
@@ -10,12 +11,13 @@ use slackwater_executor::{
 use crate::{
     Verdict,
     args::{DbArgs, DbCommand},
+    db_files,
     error::CliError,
     output::{hex, print_json, progress_bar, say, table, thousands_u64},
 };
 
 /// Of so many keys checked the bar is told.
-const KEYS_SHOWN: u64 = 1_000;
+pub(crate) const KEYS_SHOWN: u64 = 1_000;
 
 pub(crate) fn run(args: &DbArgs) -> Result<Verdict, CliError> {
     let json = args.json;
@@ -23,13 +25,15 @@ pub(crate) fn run(args: &DbArgs) -> Result<Verdict, CliError> {
         DbCommand::Stat { db } => stat(db, json),
         DbCommand::Check { db } => check(db, json),
         DbCommand::Revert { db, blocks } => revert(db, *blocks, json),
+        DbCommand::Export(args) => db_files::export(args, json),
+        DbCommand::Import(args) => db_files::import(args, json),
         DbCommand::Checkpoint { db, to } => checkpoint(db, to, json),
         DbCommand::Migrate { db } => migrate(db, json),
     }
 }
 
 /// A database there is, of which nothing is forgotten.
-fn open(db: &Path) -> Result<Database, CliError> {
+pub(crate) fn open(db: &Path) -> Result<Database, CliError> {
     let config = DatabaseConfig {
         history_blocks: u64::MAX,
         ..DatabaseConfig::new(Durability::Sync)
@@ -37,7 +41,7 @@ fn open(db: &Path) -> Result<Database, CliError> {
     Ok(Database::open_existing(db, config)?)
 }
 
-fn state(db: &Path) -> impl Fn(StateError) -> CliError {
+pub(crate) fn state(db: &Path) -> impl Fn(StateError) -> CliError {
     let path = db.to_owned();
     move |source| CliError::State {
         path: path.clone(),
@@ -45,7 +49,7 @@ fn state(db: &Path) -> impl Fn(StateError) -> CliError {
     }
 }
 
-fn head_json(head: &Head) -> serde_json::Value {
+pub(crate) fn head_json(head: &Head) -> serde_json::Value {
     serde_json::json!({
         "number": head.number,
         "hash": hex(head.hash),
@@ -53,7 +57,7 @@ fn head_json(head: &Head) -> serde_json::Value {
     })
 }
 
-fn head_text(head: &Head) -> String {
+pub(crate) fn head_text(head: &Head) -> String {
     let (hash, root) = (hex(head.hash), hex(head.state_root));
     format!("head: block {}, {hash}, state root {root}", head.number)
 }

@@ -6,9 +6,13 @@ use slackwater_executor::{
     ExecutionError, RuntimeError,
     fuel::{InstrumentError, ProofError},
     runtime::EngineError,
-    state::{HistoryError, OpenError, StateError},
+    state::{ExportError, HistoryError, OpenError, StateError, StateFileError},
 };
-use slackwater_runtime_fixtures::{FixtureError, FixtureReplayError, hexadecimal::HexError};
+use slackwater_runtime_fixtures::{
+    FixtureError, FixtureReplayError,
+    chain_spec_stream::{SpecExportError, SpecImportError},
+    hexadecimal::HexError,
+};
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -71,6 +75,28 @@ pub(crate) enum CliError {
         blocks: u64,
         head: u64,
     },
+    #[error("{} is there already; --force writes over it", .0.display())]
+    OutExists(PathBuf),
+    #[error("{} would be a file in the folder of the database", .0.display())]
+    OutInDatabase(PathBuf),
+    #[error("--name and --id are for --format spec: a state file has no names")]
+    NamesOfStateFile,
+    #[error("{}: neither a state file nor a raw chain spec", .0.display())]
+    NoStateIn(PathBuf),
+    #[error("{}: {source}", path.display())]
+    StateFile {
+        path: PathBuf,
+        source: Box<StateFileError>,
+    },
+    #[error("{}: {source}", path.display())]
+    Export { path: PathBuf, source: ExportError },
+    #[error("{}: {source}", path.display())]
+    SpecExport {
+        path: PathBuf,
+        source: SpecExportError,
+    },
+    #[error(transparent)]
+    SpecImport(Box<SpecImportError>),
     #[error("{}: {source}", path.display())]
     History { path: PathBuf, source: HistoryError },
     #[error("{}: {source}", path.display())]

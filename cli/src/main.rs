@@ -10,6 +10,7 @@ mod args;
 mod calibrate;
 mod call;
 mod db;
+mod db_files;
 mod divergence;
 mod error;
 mod fixture;
