@@ -11,8 +11,8 @@ use std::{
 
 use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
-    WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    Options, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 use sp_core::{Blake2Hasher, Hasher};
 use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};

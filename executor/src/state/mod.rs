@@ -48,8 +48,8 @@ mod proof;
 mod record_log;
 mod recovery;
 mod schema;
-mod trie_state;
 mod state_file;
+mod trie_state;
 mod uncommitted;
 mod view;
 
@@ -71,11 +71,11 @@ pub use memory::{InMemory, MemoryState};
 pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingState};
 pub use recovery::Recovery;
 pub use schema::{FORMAT_VERSION, Head};
-pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use state_file::{
     ExportError, STATE_FILE_MAGIC, STATE_FILE_VERSION, StateFile, StateFileError, StateFileStat,
     StateImportStep, Verify,
 };
+pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;
 pub use view::{NodeReader, StateView};
 
