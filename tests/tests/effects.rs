@@ -342,7 +342,7 @@ fn an_instance_that_is_not_clean_would_be_seen() {
                 let (left, _) = build(&executor, &[what]);
                 let value = left.writes[&None][b"good\0".as_slice()].clone();
                 let value = value.expect("written");
-                let words = value.chunks_exact(4).map(|word| word.to_vec());
+                let words = value.chunks_exact(4).map(<[u8]>::to_vec);
                 words.collect::<Vec<_>>()
             };
             let (clean, dirty) = (seen(What::Good), seen(What::EffectsAndGood));
