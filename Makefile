@@ -1,7 +1,7 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-asan bench-reset bench-meter fmt lint deny setup
+.PHONY: help run test test-long test-asan torture bench-reset bench-meter bench-state fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
 
@@ -22,6 +22,12 @@ bench-reset: ## What a clean instance costs, next to the Polkadot SDK's executor
 
 bench-meter: ## What counting costs programs that only compute: target/bench/meter.*
 	@scripts/bench-meter.sh
+
+bench-state: ## What reads, roots and commits of the state cost: target/bench/state.json
+	@scripts/bench-state.sh
+
+torture: ## 10,000 kills, 1,000 power cuts, 1,000 failing disks: is the database whole?
+	@scripts/torture.sh
 
 test-asan: ## Instances made, put back and dropped by many threads, under AddressSanitizer
 	@scripts/asan.sh

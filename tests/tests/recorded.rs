@@ -123,12 +123,11 @@ fn key(number: u32) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-/// Runs these in a layer each, which are kept or not.
-fn run<S: BlockState>(
-    state: &S,
-    extensions: Extensions,
-    layers: &[(bool, &dyn Fn(&mut dyn Externalities))],
-) -> BlockChanges {
+/// Work in a layer, and whether that is kept.
+type Layer<'a> = (bool, &'a dyn Fn(&mut dyn Externalities));
+
+/// Runs these in a layer each.
+fn run<S: BlockState>(state: &S, extensions: Extensions, layers: &[Layer<'_>]) -> BlockChanges {
     let mut block = BlockLayers::new(state, extensions);
     for (kept, work) in layers {
         let run = block.layered(|layers| layers.run(|ext| work(ext)), |_| *kept);
@@ -157,7 +156,7 @@ fn bad(ext: &mut dyn Externalities) {
 fn layers_take_what_they_recorded_with_them() {
     let (database, _folder) = database();
     let view = database.view().expect("a head");
-    let prove = |layers: &[(bool, &dyn Fn(&mut dyn Externalities))]| {
+    let prove = |layers: &[Layer<'_>]| {
         let recording = view.recording();
         let changes = run(&recording, Extensions::new(), layers);
         (
@@ -193,8 +192,7 @@ fn sizes_that_were_told_are_told_again() {
     let (extension, sizes) = recording.proof_size();
     let mut extensions = Extensions::new();
     extensions.register(extension);
-    let layers: [(bool, &dyn Fn(&mut dyn Externalities)); 3] =
-        [(true, &ask), (false, &ask_late), (true, &ask)];
+    let layers: [Layer<'_>; 3] = [(true, &ask), (false, &ask_late), (true, &ask)];
     let recorded = run(&recording, extensions, &layers);
     let first = told.take();
     assert_eq!(first.len(), 3);

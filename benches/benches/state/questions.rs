@@ -137,7 +137,8 @@ fn records(view: &StateView<'_>, changes: &BlockChanges, block: &BlockRecord) ->
         records.push(("flat", [&[0], key.as_slice()].concat(), value.clone()));
     }
     let mut undo_nodes = Vec::new();
-    for (key, (node, count)) in changes.nodes.clone().drain() {
+    let nodes: BTreeMap<_, _> = changes.nodes.clone().drain().into_iter().collect();
+    for (key, (node, count)) in nodes {
         let is_new = count > 0;
         // What a node that goes looked like is as long as one that comes.
         undo_nodes.push((key.clone(), (!is_new).then(|| vec![0_u8; 200])));

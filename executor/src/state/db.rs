@@ -14,13 +14,13 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
     Options, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
-use sp_core::{Blake2Hasher, Hasher};
-use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
+use sp_core::Blake2Hasher;
+use sp_trie::{LayoutV1, empty_trie_root};
 
 use super::{
     DatabaseConfig, Durability, Head, OpenError, Recovery, StateError, StateView,
     cache::ReadCache,
-    folder::{Folder, check_manifest, inspect_folder, mark, unmark},
+    folder::{Folder, check_manifest, checked, inspect_folder, is_to_be_checked, mark, unmark},
     patch::Patch,
     recovery::{Opened, read_log},
     schema::{
@@ -135,6 +135,13 @@ impl Database {
         if let Some(head) = head {
             database.check_head(&head)?;
         }
+        if is_to_be_checked(path) {
+            log::warn!(target: "slackwater::state", "database {}: its manifest was not whole; checking all of it", path.display());
+            if let Some(head) = head {
+                database.check_all(&head)?;
+            }
+            checked(path)?;
+        }
         database.forget_history()?;
         Ok(database)
     }
@@ -143,36 +150,6 @@ impl Database {
     /// read. Opening it again does not say so again.
     pub fn recovery(&self) -> Option<&Recovery> {
         self.recovery.as_ref()
-    }
-
-    /// The root of the head's trie is there, and the head is the last block.
-    pub(super) fn check_head(&self, head: &Head) -> Result<(), StateError> {
-        let root = head.state_root;
-        if root != empty_trie_root::<LayoutV1<Blake2Hasher>>() {
-            let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
-            let node = self.bytes(CF_NODES, &key)?;
-            let reason = match node {
-                Some(node) if Blake2Hasher::hash(&node) == root => None,
-                Some(_) => Some("is not what its hash says"),
-                None => Some("is not in the database"),
-            };
-            if let Some(reason) = reason {
-                return Err(StateError::Trie {
-                    reason: format!("the root {root:?} of block {} {reason}", head.number),
-                });
-            }
-        }
-        // Of the block whose state was imported there is no record.
-        match self.block(head.number)? {
-            Some(block) if block.hash != head.hash => Err(StateError::Damaged {
-                record: "head",
-                reason: format!(
-                    "it names block {} as {:?}, whose record is of {:?}",
-                    head.number, head.hash, block.hash
-                ),
-            }),
-            _ => Ok(()),
-        }
     }
 
     /// Makes a database of an earlier format one of this; whatever cuts that short, it can be begun anew.
@@ -229,9 +206,13 @@ impl Database {
             Folder::Empty => {}
             Folder::Interrupted => destroy(path)?,
             Folder::Database => {
-                return Err(OpenError::NotEmpty {
-                    path: path.to_owned(),
-                });
+                if Self::open_whole(path, config)?.head()?.is_some() {
+                    return Err(OpenError::NotEmpty {
+                        path: path.to_owned(),
+                    });
+                }
+                // Somebody has looked into a folder in which one was begun.
+                destroy(path)?;
             }
         }
         Self::make(path, config)

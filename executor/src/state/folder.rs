@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     OpenError,
-    record_log::{Fault, fault},
+    record_log::{Fault, Frame, frame},
 };
 
 /// The file that marks a folder as a RocksDB database, and names its manifest.
@@ -19,6 +19,10 @@ const ROCKSDB_MARKER: &str = "CURRENT";
 const MANIFEST: &str = "MANIFEST-";
 /// The file that stands in the folder while a database is being made.
 const CREATION_MARKER: &str = "SLACKWATER_CREATION";
+/// The file that stands in the folder until all of the state is checked.
+const CHECK_MARKER: &str = "SLACKWATER_CHECK";
+/// Names of files that RocksDB must not read end so.
+const ASIDE: &str = ".unread";
 /// What a freshly made file system holds.
 const MOUNT_FOLDER: &str = "lost+found";
 
@@ -69,13 +73,22 @@ pub(super) fn logs(path: &Path) -> Result<Vec<String>, OpenError> {
     Ok(names)
 }
 
-/// What is wrong with the frame of one of the folder's files.
-pub(super) fn fault_of(path: &Path, file: &str) -> Result<Option<Fault>, OpenError> {
+/// The frame of one of the folder's files.
+pub(super) fn frame_of(path: &Path, file: &str) -> Result<Frame, OpenError> {
     let file = path.join(file);
-    fault(&file).map_err(|source| folder_error(&file, source))
+    frame(&file).map_err(|source| folder_error(&file, source))
 }
 
-/// Makes sure that the manifest is whole.
+/// Puts a file aside that RocksDB must not read.
+pub(super) fn put_aside(path: &Path, file: &str) -> Result<(), OpenError> {
+    let aside = path.join(format!("{file}{ASIDE}"));
+    fs::rename(path.join(file), aside)
+        .and_then(|()| File::open(path)?.sync_all())
+        .map_err(|source| folder_error(path, source))
+}
+
+/// Makes sure that the manifest is whole. Where it ends within a record, all of the state is to be checked: a marker in
+/// the folder says so, for RocksDB writes another manifest when it is opened.
 pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
     // What else is wrong with the file that names it, or with there being none, RocksDB says.
     let current = fs::read_to_string(path.join(ROCKSDB_MARKER)).unwrap_or_default();
@@ -83,10 +96,30 @@ pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
     if !names(path)?.iter().any(|name| name == manifest) {
         return Ok(());
     }
-    match fault_of(path, manifest)? {
-        Some(fault) => Err(damaged(path, manifest, &fault)),
+    match frame_of(path, manifest)?.fault {
+        Some(fault @ (Fault::Kind { .. } | Fault::Length { .. })) => {
+            Err(damaged(path, manifest, &fault))
+        }
+        Some(Fault::Cut { .. }) => let_be_checked(path),
         None => Ok(()),
     }
+}
+
+fn let_be_checked(path: &Path) -> Result<(), OpenError> {
+    File::create(path.join(CHECK_MARKER))
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(path)?.sync_all())
+        .map_err(|source| folder_error(path, source))
+}
+
+/// Whether all of the state is to be checked.
+pub(super) fn is_to_be_checked(path: &Path) -> bool {
+    path.join(CHECK_MARKER).exists()
+}
+
+/// It was.
+pub(super) fn checked(path: &Path) -> Result<(), OpenError> {
+    fs::remove_file(path.join(CHECK_MARKER)).map_err(|source| folder_error(path, source))
 }
 
 /// The error of a file with that fault.

@@ -7,6 +7,7 @@
 //! | `db` | RocksDB; nothing else opens it |
 //! | `cache` | values and nodes in memory |
 //! | `config`, `folder` | how a database is kept, and where |
+//! | `open_check` | whether the columns belong together |
 //! | `recovery` | a write-ahead log of which not all can be read |
 //! | `record_log` | whether such a log, or a manifest, is whole |
 //! | `delta` | the changes a root is calculated from |
@@ -43,6 +44,7 @@ mod layers;
 mod memory;
 mod metered_state;
 mod metered_storage;
+mod open_check;
 mod patch;
 mod proof;
 mod record_log;

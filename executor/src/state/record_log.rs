@@ -5,7 +5,11 @@
 //! record for ever. One flipped bit does that. For a manifest it hides files, and what is left can be a state that
 //! never was.
 //!
-//! Cost: a read of seven bytes for each record.
+//! What a process that was killed, or a power cut, leaves at the end is told from that by the record's checksum, which
+//! does not count the length: bytes that end where they should not are those of a record that was not written whole, or
+//! hold a whole record, whose length is another.
+//!
+//! Cost: a read of seven bytes for each record, and of the last one's bytes if it is not whole.
 
 use std::{
     fs::File,
@@ -23,6 +27,8 @@ const FULL: u8 = 1;
 const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
+/// What a write begins with in a write-ahead log: its sequence number (8 bytes), how many it takes (4).
+const BATCH_BYTES: u64 = 12;
 /// Kinds of logs whose files are used again, which ours are not.
 const REUSED: std::ops::RangeInclusive<u8> = 5..=8;
 
@@ -32,15 +38,32 @@ pub(super) enum Fault {
     /// As a power cut may leave it.
     #[error("the record at byte {at} is not whole")]
     Cut { at: u64 },
+    /// A record that is whole says that it goes on beyond the end.
+    #[error("the length of the record at byte {at} is wrong")]
+    Length { at: u64 },
     /// RocksDB must not read this.
     #[error("the record at byte {at} is of kind {kind}, which is never written")]
     Kind { at: u64, kind: u8 },
 }
 
-/// What is wrong with the frame of a file; `None` when it ends where a record does.
-pub(super) fn fault(path: &Path) -> io::Result<Option<Fault>> {
+/// The frame of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Frame {
+    /// What is wrong with it.
+    pub(super) fault: Option<Fault>,
+    /// Of a write-ahead log: the sequence number of its first write, if it has one that can be told.
+    pub(super) first: Option<u64>,
+    /// Of a write-ahead log: the sequence number behind its last write, likewise.
+    pub(super) end: Option<u64>,
+    /// Whether there is any record.
+    pub(super) has_records: bool,
+}
+
+/// The frame of a file.
+pub(super) fn frame(path: &Path) -> io::Result<Frame> {
     let mut file = File::open(path)?;
     let bytes = file.metadata()?.len();
+    let mut frame = Frame::default();
     let (mut at, mut is_within) = (0, false);
     while at < bytes {
         let left = BLOCK_BYTES - at % BLOCK_BYTES;
@@ -48,25 +71,88 @@ pub(super) fn fault(path: &Path) -> io::Result<Option<Fault>> {
             at += left;
             continue;
         }
-        let cut = Ok(Some(Fault::Cut { at }));
+        let cut = Some(Fault::Cut { at });
         if bytes - at < HEADER_BYTES {
-            return cut;
+            frame.fault = cut;
+            return Ok(frame);
         }
         file.seek(SeekFrom::Start(at))?;
         let mut header = [0; 7];
         file.read_exact(&mut header)?;
-        let [_, _, _, _, low, high, kind] = header;
+        let [c0, c1, c2, c3, low, high, kind] = header;
+        let sum = u32::from_le_bytes([c0, c1, c2, c3]);
         is_within = match kind {
             FULL | LAST => false,
             FIRST | MIDDLE => true,
-            kind if REUSED.contains(&kind) => return Ok(Some(Fault::Kind { at, kind })),
-            _ => return cut,
+            kind => {
+                let reused = REUSED.contains(&kind);
+                frame.fault = if reused {
+                    Some(Fault::Kind { at, kind })
+                } else {
+                    cut
+                };
+                return Ok(frame);
+            }
         };
-        let record = HEADER_BYTES + u64::from(u16::from_le_bytes([low, high]));
-        if record > left || record > bytes - at {
-            return cut;
+        let length = u64::from(u16::from_le_bytes([low, high]));
+        let end = at + HEADER_BYTES + length;
+        if end - at > left || end > bytes {
+            let rest = read(&mut file, left)?;
+            let is_whole = holds_record(sum, kind, &rest);
+            frame.fault = if is_whole {
+                Some(Fault::Length { at })
+            } else {
+                cut
+            };
+            return Ok(frame);
         }
-        at += record;
+        if kind == FULL || kind == FIRST {
+            file.seek(SeekFrom::Start(at + HEADER_BYTES))?;
+            frame.add(&read(&mut file, length.min(BATCH_BYTES))?);
+        }
+        at = end;
     }
-    Ok(is_within.then_some(Fault::Cut { at }))
+    frame.fault = is_within.then_some(Fault::Cut { at });
+    Ok(frame)
+}
+
+impl Frame {
+    /// Takes note of a record that begins so.
+    fn add(&mut self, bytes: &[u8]) {
+        let batch = bytes.split_first_chunk::<8>().and_then(|(first, rest)| {
+            let (count, _) = rest.split_first_chunk::<4>()?;
+            let first = u64::from_le_bytes(*first);
+            Some((
+                first,
+                first.checked_add(u64::from(u32::from_le_bytes(*count)))?,
+            ))
+        });
+        if !self.has_records {
+            self.first = batch.map(|(first, _)| first);
+        }
+        self.has_records = true;
+        self.end = batch.map(|(_, end)| end);
+    }
+}
+
+fn read(file: &mut File, count: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(count).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether bytes begin with the contents of a record of this kind that has this checksum.
+fn holds_record(sum: u32, kind: u8, bytes: &[u8]) -> bool {
+    let mut crc = crc32c::crc32c(&[kind]);
+    let mut at_end = masked(crc) == sum;
+    for byte in bytes {
+        crc = crc32c::crc32c_append(crc, std::slice::from_ref(byte));
+        at_end |= masked(crc) == sum;
+    }
+    at_end
+}
+
+/// Checksums are stored so, for they may be of bytes that hold checksums.
+fn masked(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }

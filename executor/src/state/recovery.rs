@@ -4,6 +4,9 @@
 //! rot in one look much the same. Either way there is a state: that of the last block before. So it is opened there, and
 //! says so.
 //!
+//! Where blocks are left to the operating system, a power cut may also take the end of one file of the log and leave the
+//! next, which then is put aside: RocksDB would go on with it, to a state that never was.
+//!
 //! Invariant: without a [`Recovery`] every record of the log was read. What is cut off where one record ends and the
 //! next begins cannot be told. Cost: none; a second opening where the first one failed.
 
@@ -13,8 +16,8 @@ use rocksdb::{DBRecoveryMode, Error, ErrorKind};
 
 use super::{
     Head, OpenError,
-    folder::{damaged, fault_of, logs},
-    record_log::Fault,
+    folder::{damaged, frame_of, logs, put_aside},
+    record_log::{Fault, Frame},
 };
 
 /// Blocks may have been lost: the write-ahead log could not be read to its end when the database was opened, which is
@@ -62,13 +65,34 @@ pub(super) fn read_log<T>(
     error: impl Fn(Error) -> OpenError,
 ) -> Result<Opened<T>, OpenError> {
     // Opening writes what it has read to files, and removes the log.
-    let logs = logs(path)?;
+    let mut logs = logs(path)?;
     let mut reason = None;
-    for log in &logs {
-        match fault_of(path, log)? {
+    let mut end = None;
+    for index in 0..logs.len() {
+        let log = &logs[index];
+        let Frame {
+            fault,
+            first,
+            end: own,
+            has_records,
+        } = frame_of(path, log)?;
+        if let (Some(end), Some(first)) = (end, first)
+            && first > end
+        {
+            // What comes behind writes that are lost is of no use.
+            reason = Some(format!("{log} begins behind writes that are lost"));
+            for later in logs.split_off(index) {
+                put_aside(path, &later)?;
+            }
+            break;
+        }
+        match fault {
             Some(fault @ Fault::Kind { .. }) => return Err(damaged(path, log, &fault)),
-            Some(fault @ Fault::Cut { .. }) => reason = Some(fault.to_string()),
+            Some(fault) => reason = Some(fault.to_string()),
             None => {}
+        }
+        if has_records {
+            end = own;
         }
     }
     let reason = match reason {

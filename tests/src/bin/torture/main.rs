@@ -20,6 +20,7 @@ mod work;
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -54,6 +55,9 @@ struct Options {
     /// A fault to plant, to see it found.
     #[arg(long)]
     plant: Option<Plant>,
+    /// Keeps what power cuts have left of databases that were torn in this folder.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
     /// Prints the counts as JSON.
     #[arg(long)]
     json: bool,
@@ -159,7 +163,10 @@ fn torture_in(way: Way, count: u64, options: &Options) -> Result<u64, RoundError
             }
         };
         match way {
-            Way::PowerCuts => power_cuts(&mut random, rounds, options.plant, &mut shown)?,
+            Way::PowerCuts => {
+                let keep = options.keep.as_deref();
+                power_cuts(&mut random, rounds, options.plant, keep, &mut shown)?;
+            }
             Way::Kills => processes(&mut random, rounds, false, options.plant, &mut shown)?,
             Way::Faults => processes(&mut random, rounds, true, options.plant, &mut shown)?,
         }

@@ -257,6 +257,7 @@ pub(crate) fn power_cuts(
     random: &mut Random,
     cuts: u64,
     plant: Option<Plant>,
+    keep: Option<&Path>,
     shown: &mut dyn FnMut(Shown),
 ) -> Result<(), RoundError> {
     let parent = series_folder()?;
@@ -288,12 +289,31 @@ pub(crate) fn power_cuts(
         let left = parent.path().join("left");
         fs::remove_dir_all(&left).ok();
         fs::create_dir(&left).map_err(io_error("a folder"))?;
+        let kept = keep.map(|keep| keep.join(format!("{:x}-{at}", random.0)));
         disk.fail(&left, random).map_err(io_error("what is left"))?;
+        if let Some(kept) = &kept {
+            copy(&left, kept).map_err(io_error("what is kept"))?;
+        }
         let judged = judge(&left, config(buffered), &known, expected, random);
         shown(match judged {
-            Ok(_) => Shown::Whole,
-            Err(torn) => Shown::Torn(format!("behind operation {at}: {torn}")),
+            Ok(_) => {
+                kept.map(fs::remove_dir_all);
+                Shown::Whole
+            }
+            Err(torn) => {
+                let durability = config(buffered).durability;
+                Shown::Torn(format!("behind operation {at}, {durability:?}: {torn}"))
+            }
         });
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
 }

@@ -79,7 +79,8 @@ impl Work<'_> {
                 let reader = scope.spawn(|| read_all_along(&database, &stop));
                 let worked = self.session(&database);
                 stop.store(true, Ordering::Relaxed);
-                let read = reader.join().map_err(|_| broken("a reader panicked"))?;
+                let read = reader.join();
+                let read = read.unwrap_or_else(|_panic| Err(broken("a reader panicked")));
                 worked.and(read)
             })?;
         }
