@@ -16,6 +16,7 @@ pub mod random;
 pub mod random_loops;
 pub mod random_reset;
 pub mod random_smith;
+pub mod savepoints;
 pub mod wast_suite;
 
 pub use slackwater_runtime_fixtures::crate_file_or_skip;

@@ -11,6 +11,7 @@
 //! | `read_cached` | the same values again, with the cache | the same peer |
 //! | `root` | root of 10,000 changes | the same by `TrieBackend` |
 //! | `commit` | a block of 10,000 changes, durable | one bare batch of the same records, durable |
+//! | `layers` | a block of 200 extrinsics that write and append, every tenth rolled back | the same in a RocksDB transaction with savepoints |
 //! | `next_key`, `clear_prefix` | in the whole state | in a hundredth of it |
 //!
 //! `SLACKWATER_BENCH_KEYS` changes the number of keys from 1,000,000.
@@ -32,6 +33,7 @@ fn state(criterion: &mut Criterion) {
     questions::root(criterion, &whole, &mut report);
     questions::commit(criterion, &whole, &mut report);
     questions::walks(criterion, &whole, &part, &mut report);
+    questions::layers(criterion, &mut report);
     report.finish();
 }
 

@@ -5,9 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use codec::Encode;
 use criterion::Criterion;
 use slackwater_executor::state::{
-    BlockChanges, BlockLayers, BlockRecord, Database, Extensions, StateView, UncommittedBlock,
+    BlockChanges, BlockLayers, BlockRecord, BlockTransaction, Database, Extensions, MemoryState,
+    StateView, UncommittedBlock,
 };
-use sp_core::{H256, storage::StateVersion};
+use slackwater_tests::savepoints::SavepointStore;
+use sp_core::{
+    H256,
+    storage::{StateVersion, Storage},
+};
 use sp_externalities::Externalities;
 use sp_state_machine::Backend;
 
@@ -23,6 +28,8 @@ const READ: u64 = 1_000;
 const CHANGED: u64 = 10_000;
 /// Of so many of them one removes its key, and one makes a new one.
 const REMOVED: u64 = 10;
+/// Extrinsics of a block whose layers are compared.
+const EXTRINSICS: u64 = 200;
 /// Keys stepped over, or removed, in one walk.
 const WALKED: u32 = 100;
 
@@ -256,4 +263,42 @@ pub(crate) fn walks(criterion: &mut Criterion, whole: &Chain, part: &Chain, repo
         peer: &mut |turn| clear(1, turn),
     }
     .ask(criterion, "clear_prefix", 20, report);
+}
+
+/// A block of extrinsics, in layers in memory and in a RocksDB transaction with savepoints.
+pub(crate) fn layers(criterion: &mut Criterion, report: &mut Report) {
+    let top = (0..EXTRINSICS * 20).map(|number| (key(number), value(number, 0)));
+    let contents = Storage {
+        top: top.collect(),
+        ..Storage::default()
+    };
+    let state = MemoryState::new(contents.clone(), StateVersion::V1);
+    let store = SavepointStore::new(&contents);
+    let ours = |turn| extrinsics(BlockLayers::new(&state, Extensions::new()), turn);
+    let peer = |turn| extrinsics(store.begin(&state), turn);
+    assert_eq!(ours(0).0, peer(0).0);
+    Turns {
+        ours: &mut |turn| ours(turn).1,
+        peer: &mut |turn| peer(turn).1,
+    }
+    .ask(criterion, "layers", 20, report);
+}
+
+/// Executes a block; its root, and the time without calculating that.
+fn extrinsics(mut block: impl BlockTransaction, turn: u64) -> (H256, Duration) {
+    let ((), took) = timed(|| {
+        for index in 0..EXTRINSICS {
+            let extrinsic = |ext: &mut dyn Externalities| {
+                for own in 0..10 {
+                    let number = index * 20 + own;
+                    ext.set_storage(key(number), value(number, turn));
+                    ext.storage_append(b"events".to_vec(), value(number, turn).encode());
+                }
+            };
+            let layer = block.layered(|block| block.run(extrinsic), |_| index % 10 != 0);
+            layer.expect("readable");
+        }
+    });
+    let changes = block.finish(StateVersion::V1).expect("a root");
+    (changes.state_root, took)
 }

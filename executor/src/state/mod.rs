@@ -16,6 +16,7 @@
 //! | `metered_storage` | the layers as a guest sees them, charging for keys of the block's own |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `access` | what an extrinsic asked for and changed, on request |
+//! | `transaction` | what layers are, for another implementation beside them |
 //! | `changes` | what a block changed, ready to be compared or committed |
 //! | `patch` | the same in the bytes of the database: a block, or what undoes one |
 //! | `commit` | a genesis or a block, in one atomic write |
@@ -51,6 +52,7 @@ mod record_log;
 mod recovery;
 mod schema;
 mod state_file;
+mod transaction;
 mod trie_state;
 mod uncommitted;
 mod view;
@@ -77,6 +79,7 @@ pub use state_file::{
     ExportError, STATE_FILE_MAGIC, STATE_FILE_VERSION, StateFile, StateFileError, StateFileStat,
     StateImportStep, Verify,
 };
+pub use transaction::BlockTransaction;
 pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;
 pub use view::{NodeReader, StateView};

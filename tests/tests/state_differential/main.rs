@@ -79,10 +79,13 @@ fn random_programs_agree_with_the_reference() {
             reopened,
             looked,
             forks,
+            savepoints,
             ..
         } = *tally;
         assert!(blocks * 4 >= programs, "{tally:?}");
-        let least = [reverted, reopened, looked, forks].into_iter().min();
+        let least = [reverted, reopened, looked, forks, savepoints]
+            .into_iter()
+            .min();
         assert!(
             least.is_some_and(|least| least * 40 >= programs),
             "{tally:?}"

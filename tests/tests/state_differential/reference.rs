@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use slackwater_executor::state::{
-    Access, BlockChanges, BlockLayers, BlockState, Change, Extensions, Place, WriteSet,
+    BlockChanges, BlockLayers, BlockState, BlockTransaction, Change, Extensions, Place, WriteSet,
 };
+use slackwater_tests::savepoints::SavepointStore;
 use sp_core::{
     Blake2Hasher, H256,
     storage::{
@@ -28,6 +29,39 @@ pub(crate) fn run_block<S: BlockState>(
     run_layers(layers, random, version, |_, _| {})
 }
 
+/// The same in a RocksDB transaction with savepoints. `state` has these contents.
+pub(crate) fn run_savepoints<S: BlockState>(
+    state: &S,
+    contents: &Storage,
+    random: &Random,
+    version: StateVersion,
+) -> (Vec<Answer>, BlockChanges) {
+    let store = SavepointStore::new(contents);
+    run_layers(store.begin(state), random, version, |_, _| {})
+}
+
+/// Compares a block on our state with one in a RocksDB transaction, which answers with the root of its contents always:
+/// `sp-state-machine`'s layers, and so ours, may answer guests with an earlier one.
+pub(crate) fn compare_savepoints(
+    ours: &(Vec<Answer>, BlockChanges),
+    there: &(Vec<Answer>, BlockChanges),
+    what: &str,
+) {
+    let answers = [&ours.0, &there.0].map(|answers| without_roots(answers));
+    assert_eq!(
+        answers[0], answers[1],
+        "{what}: answers in a RocksDB transaction"
+    );
+    let [writes, other] = [&ours.1.writes, &there.1.writes].map(|writes| {
+        let mut writes = writes.clone();
+        let top = writes.entry(None).or_default();
+        top.retain(|key, _| !is_child_storage_key(key));
+        writes
+    });
+    assert_eq!(writes, other, "{what}: writes there");
+    assert_eq!(ours.1.state_root, there.1.state_root, "{what}: root there");
+}
+
 /// The same with notes taken of what is asked for and changed, which have to be what was changed.
 pub(crate) fn run_noted<S: BlockState>(
     state: &S,
@@ -44,7 +78,8 @@ pub(crate) fn run_noted<S: BlockState>(
         }
     };
     let mut values = BTreeMap::new();
-    let ran = run_layers(layers, random, version, |access, kept| {
+    let ran = run_layers(layers, random, version, |layers, kept| {
+        let access = layers.take_access().expect("notes are taken");
         assert!(kept || access.writes.is_empty());
         for (place, Change { before, after }) in access.writes {
             assert_ne!(before, after, "{place:?}");
@@ -67,20 +102,18 @@ pub(crate) fn run_noted<S: BlockState>(
     ran
 }
 
-fn run_layers<S: BlockState>(
-    mut layers: BlockLayers<'_, S>,
+fn run_layers<L: BlockTransaction>(
+    mut layers: L,
     random: &Random,
     version: StateVersion,
-    mut noted: impl FnMut(Access, bool),
+    mut closed: impl FnMut(&mut L, bool),
 ) -> (Vec<Answer>, BlockChanges) {
     let mut run = Run::new(random, version, true);
     for _ in 0..GROUPS {
         let keep = run.random.below(3) > 0;
-        let group = |layers: &mut BlockLayers<'_, S>| layers.run(|ext| run.group(ext));
+        let group = |layers: &mut L| layers.run(|ext| run.group(ext));
         layers.layered(group, |_| keep).expect("readable");
-        if let Some(access) = layers.take_access() {
-            noted(access, keep);
-        }
+        closed(&mut layers, keep);
     }
     if run.random.below(2) == 0 {
         let root = layers.run(|ext| run.root(ext)).expect("readable");

@@ -17,7 +17,10 @@ use sp_state_machine::{Backend, IterArgs};
 
 use super::{
     program::{Keys, Random},
-    reference::{Reference, compare_block, run_block, run_noted, run_reference},
+    reference::{
+        Reference, compare_block, compare_savepoints, run_block, run_noted, run_reference,
+        run_savepoints,
+    },
 };
 
 /// Most blocks on blocks that are not committed.
@@ -25,6 +28,8 @@ const FORK_MAX: u64 = 3;
 /// One program of so many goes back far, one looks at an earlier state.
 const FAR: u64 = 8;
 const LOOKS: u64 = 4;
+/// One block of so many is executed in a RocksDB transaction as well.
+const SAVEPOINTS: u64 = 16;
 /// Iterations compared behind each program.
 const ITERATIONS: usize = 4;
 /// Blocks that can be undone.
@@ -74,6 +79,7 @@ pub(crate) struct Tally {
     pub(crate) reopened: usize,
     pub(crate) looked: usize,
     pub(crate) forks: usize,
+    pub(crate) savepoints: usize,
     /// Blocks for which the reference has an outdated root.
     pub(crate) outdated: usize,
 }
@@ -132,6 +138,11 @@ impl Twin {
         let memory = MemoryState::new(storage.clone(), version);
         let (answers, _) = run_noted(&memory, random, version);
         assert_eq!(ours.0, answers, "{what}: answers in memory");
+        if random.clone().below(SAVEPOINTS) == 0 {
+            let there = run_savepoints(&memory, storage, random, version);
+            compare_savepoints(&ours, &there, what);
+            self.tally.savepoints += 1;
+        }
         let expected = run_reference(&reference, random, version);
         let mut storage = storage.clone();
         let outdated = compare_block(&ours, expected, &mut storage, version, what);
