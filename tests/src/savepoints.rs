@@ -78,7 +78,8 @@ impl SavepointStore {
             }
         };
         put(None, &storage.top);
-        for (child, contents) in &storage.children_default {
+        let children: BTreeMap<_, _> = storage.children_default.iter().collect();
+        for (child, contents) in children {
             put(Some(child), &contents.data);
         }
         Self {

@@ -74,6 +74,22 @@ fn reverting_leaves_nothing() {
     assert_eq!(records(&far), whole);
 }
 
+/// Whoever wants to begin a database where there is one leaves that as it is.
+#[test]
+fn an_import_that_is_refused_forgets_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    go_to(&open(folder.path(), u64::MAX), length());
+    let config = DatabaseConfig::new(Durability::Sync);
+    let few = DatabaseConfig {
+        history_blocks: 2,
+        ..config
+    };
+    let refused = StateImport::begin(folder.path(), few).expect_err("there is one");
+    assert!(matches!(refused, OpenError::NotEmpty { .. }), "{refused}");
+    let database = open(folder.path(), u64::MAX);
+    assert_eq!(database.oldest_state().expect("readable"), 0);
+}
+
 /// As many blocks can be undone as were to be kept, and their parents' states shown.
 #[test]
 fn the_window_is_what_was_asked_for() {

@@ -171,6 +171,42 @@ fn layers_take_what_they_recorded_with_them() {
     assert!(kept.len() > 2 * alone.1.len() && bytes > 2 * alone.2);
 }
 
+/// Notes about what is asked for and changed are not in the proof, and begin when they are asked for.
+#[test]
+fn notes_change_no_proof() {
+    let (database, _folder) = database();
+    let view = database.view().expect("a head");
+    let overwrite = |ext: &mut dyn Externalities| {
+        for number in 200..300 {
+            ext.set_storage(key(number), vec![2]);
+        }
+    };
+    let prove = |noted: bool| {
+        let recording = view.recording();
+        let mut block = BlockLayers::new(&recording, Extensions::new());
+        block
+            .run(|ext| ext.set_storage(key(200), vec![1]))
+            .expect("readable");
+        if noted {
+            block.record_access();
+        }
+        for kept in [false, true] {
+            let run = block.layered(|layers| layers.run(|ext| overwrite(ext)), |_| kept);
+            run.expect("readable");
+            if let Some(access) = block.take_access() {
+                assert_eq!(access.writes.len(), if kept { 100 } else { 0 });
+                if let Some(change) = access.writes.get(&(None, key(200))) {
+                    assert_eq!(change.before, Some(vec![1]));
+                }
+            }
+        }
+        let told = recording.proof_bytes();
+        let changes = block.finish(StateVersion::V1).expect("a root");
+        (changes.state_root, told, recording.proof())
+    };
+    assert_eq!(prove(true), prove(false));
+}
+
 /// Guests are told how large the proof is, and are told the same when the block is executed again.
 #[test]
 fn sizes_that_were_told_are_told_again() {

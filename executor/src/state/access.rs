@@ -63,6 +63,21 @@ pub(super) struct AccessLog {
 }
 
 impl AccessLog {
+    /// Begins behind what the block has left so far.
+    pub(super) fn begin(&mut self, overlay: &mut OverlayedChanges<Blake2Hasher>) {
+        let top = overlay.changes().map(|(key, _)| (None, key.clone()));
+        let mut places: Vec<Place> = top.collect();
+        for (changes, child) in overlay.children() {
+            let child = child.storage_key();
+            places.extend(changes.map(|(key, _)| (Some(child.to_vec()), key.clone())));
+        }
+        for place in places {
+            if let Some(value) = changed(overlay, &place) {
+                self.values.insert(place, value);
+            }
+        }
+    }
+
     /// Ends the notes about a layer, and begins those about the next. `overlay` is what the layer has left over
     /// `state`.
     pub(super) fn settle<S: BlockState>(

@@ -1,42 +1,32 @@
-//! RocksDB, and the only module that knows it: opening, snapshots, records.
+//! The database: opening, snapshots, records. Only the modules of `state` know that it is RocksDB.
 //!
 //! Invariant: the head record always belongs to the state in `flat` and `nodes`, because every
 //! commit writes all of them in one atomic batch. One process at a time has a database open;
-//! RocksDB's lock file sees to it.
+//! lock files see to it.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use codec::{Decode, DecodeAll, Encode};
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, WriteBatch, WriteOptions, checkpoint::Checkpoint,
-};
+use rocksdb::{DB, WriteBatch, WriteOptions, checkpoint::Checkpoint};
 use sp_core::Blake2Hasher;
 use sp_trie::{LayoutV1, empty_trie_root};
 
 use super::{
     DatabaseConfig, Durability, Head, OpenError, Recovery, StateError, StateView,
     cache::ReadCache,
-    folder::{Folder, check_manifest, checked, inspect_folder, is_to_be_checked, mark, unmark},
+    columns::{COLUMNS, check_columns, columns, destroy, open_error, options},
+    folder::{Folder, checked, inspect_folder, is_to_be_checked, lock, mark, unmark},
     patch::Patch,
     recovery::{Opened, read_log},
     schema::{
-        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
-        FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD, format_record, number_key,
-        parse_format_record, parse_number_key,
+        CF_META, CF_UNDO, FORMAT_VERSION, FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD,
+        format_record, number_key, parse_format_record, parse_number_key,
     },
 };
-
-const COLUMNS: [&str; 6] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META, CF_UNDO];
-/// Those of [`FORMAT_WITHOUT_UNDO`], the first ones.
-const COLUMNS_WITHOUT_UNDO: usize = 5;
-/// The column family RocksDB insists on; unused.
-const CF_DEFAULT: &str = "default";
-const BLOOM_BITS_PER_KEY: f64 = 10.0;
-const BLOCK_BYTES: usize = 16 << 10;
 
 /// What a database holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +65,8 @@ pub struct Database {
     commit: Mutex<()>,
     /// The first write that failed; nothing is read or written behind it.
     poison: OnceLock<Arc<rocksdb::Error>>,
+    /// Given up when RocksDB is closed.
+    _lock: File,
 }
 
 impl std::fmt::Debug for Database {
@@ -92,7 +84,7 @@ impl Database {
     /// empty; kept by default but for `durability`.
     ///
     /// # Errors
-    /// [`OpenError`]; what is in the folder is left as it was.
+    /// [`OpenError`].
     pub fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
         Self::open_with(path, DatabaseConfig::new(durability))
     }
@@ -100,7 +92,7 @@ impl Database {
     /// As [`Database::open`], kept as `config` says.
     ///
     /// # Errors
-    /// [`OpenError`]; what is in the folder is left as it was.
+    /// [`OpenError`].
     pub fn open_with(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         match inspect_folder(path)? {
             Folder::Empty => Self::create(path, config),
@@ -124,8 +116,15 @@ impl Database {
     }
 
     fn open_whole(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
+        let database = Self::open_checked(path, config)?;
+        database.forget_history()?;
+        Ok(database)
+    }
+
+    fn open_checked(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
+        let lock = lock(path)?;
         check_columns(path)?;
-        let mut database = Self::open_rocksdb(path, config, false)?;
+        let mut database = Self::open_rocksdb(path, config, false, lock)?;
         database.check_format()?;
         let head = database.head()?;
         if let Some(recovery) = &mut database.recovery {
@@ -142,7 +141,6 @@ impl Database {
             }
             checked(path)?;
         }
-        database.forget_history()?;
         Ok(database)
     }
 
@@ -157,11 +155,12 @@ impl Database {
     /// # Errors
     /// [`OpenError`]; it is still of its format then.
     pub fn migrate(path: &Path) -> Result<(), OpenError> {
+        let lock = lock(path)?;
         match check_columns(path) {
             Ok(()) | Err(OpenError::Format { .. }) => {}
             Err(error) => return Err(error),
         }
-        let database = Self::open_rocksdb(path, DatabaseConfig::default(), true)?;
+        let database = Self::open_rocksdb(path, DatabaseConfig::default(), true, lock)?;
         match database.check_format() {
             Err(OpenError::Format { found, .. }) if found == FORMAT_WITHOUT_UNDO => {
                 database.write_format()
@@ -175,7 +174,7 @@ impl Database {
         let Some(head) = self.head()? else {
             return Ok(());
         };
-        let kept = (head.number + 1).saturating_sub(self.history());
+        let kept = head.number.saturating_add(1).saturating_sub(self.history());
         if self
             .first_number(CF_UNDO)?
             .is_some_and(|first| first < kept)
@@ -206,7 +205,7 @@ impl Database {
             Folder::Empty => {}
             Folder::Interrupted => destroy(path)?,
             Folder::Database => {
-                if Self::open_whole(path, config)?.head()?.is_some() {
+                if Self::open_checked(path, config)?.head()?.is_some() {
                     return Err(OpenError::NotEmpty {
                         path: path.to_owned(),
                     });
@@ -222,7 +221,7 @@ impl Database {
     fn make(path: &Path, config: DatabaseConfig) -> Result<Self, OpenError> {
         mark(path)?;
         fail::fail_point!("state::marked");
-        let made = Self::open_rocksdb(path, config, true);
+        let made = Self::open_rocksdb(path, config, true, lock(path)?);
         fail::fail_point!("state::made");
         made
     }
@@ -243,7 +242,8 @@ impl Database {
     /// Writes all that is in memory to files, so that it does not depend on the log.
     pub(super) fn flush(&self) -> Result<(), StateError> {
         for name in COLUMNS {
-            self.rocksdb.flush_cf(self.column(name))?;
+            let flushed = self.rocksdb.flush_cf(self.column(name));
+            flushed.map_err(|error| self.poisoned_by(error))?;
         }
         Ok(())
     }
@@ -277,7 +277,12 @@ impl Database {
         }
     }
 
-    fn open_rocksdb(path: &Path, config: DatabaseConfig, new: bool) -> Result<Self, OpenError> {
+    fn open_rocksdb(
+        path: &Path,
+        config: DatabaseConfig,
+        new: bool,
+        lock: File,
+    ) -> Result<Self, OpenError> {
         let Opened { rocksdb, recovery } = read_log(
             path,
             |mode| DB::open_cf_descriptors(&options(new, mode), path, columns(&config)),
@@ -291,6 +296,7 @@ impl Database {
             recovery,
             commit: Mutex::new(()),
             poison: OnceLock::new(),
+            _lock: lock,
         })
     }
 
@@ -425,12 +431,15 @@ impl Database {
         fail::fail_point!("state::before_write");
         let written = self.rocksdb.write_opt(batch, &options);
         fail::fail_point!("state::after_write");
-        written.map_err(|error| {
-            let error = Arc::new(error);
-            // Another failed at the same time; one reason is enough.
-            self.poison.get_or_init(|| Arc::clone(&error));
-            StateError::Database(error)
-        })
+        written.map_err(|error| self.poisoned_by(error))
+    }
+
+    /// A write has failed, and nothing is read or written any more.
+    fn poisoned_by(&self, error: rocksdb::Error) -> StateError {
+        let error = Arc::new(error);
+        // Another failed at the same time; one reason is enough.
+        self.poison.get_or_init(|| Arc::clone(&error));
+        StateError::Database(error)
     }
 
     fn check_poison(&self) -> Result<(), StateError> {
@@ -499,84 +508,4 @@ pub(super) fn decoded<T: Decode>(
         record,
         reason: error.to_string(),
     })
-}
-
-/// Removes what there is of a database that was never finished.
-fn destroy(path: &Path) -> Result<(), OpenError> {
-    DB::destroy(&Options::default(), path).map_err(|source| open_error(path, source))
-}
-
-/// Which columns there are, by the manifest.
-fn check_columns(path: &Path) -> Result<(), OpenError> {
-    check_manifest(path)?;
-    let found =
-        DB::list_cf(&Options::default(), path).map_err(|source| open_error(path, source))?;
-    let expected = |name: &String| name == CF_DEFAULT || COLUMNS.contains(&name.as_str());
-    if found.iter().all(expected) && found.len() == COLUMNS.len() + 1 {
-        return Ok(());
-    }
-    let before = &COLUMNS[..COLUMNS_WITHOUT_UNDO];
-    let expected = |name: &String| name == CF_DEFAULT || before.contains(&name.as_str());
-    if found.iter().all(expected) && found.len() == before.len() + 1 {
-        return Err(OpenError::Format {
-            path: path.to_owned(),
-            found: FORMAT_WITHOUT_UNDO,
-            expected: FORMAT_VERSION,
-        });
-    }
-    Err(OpenError::Foreign {
-        path: path.to_owned(),
-        found: format!(
-            "a RocksDB database with column families {}",
-            found.join(", ")
-        ),
-    })
-}
-
-fn options(new: bool, mode: DBRecoveryMode) -> Options {
-    let mut options = Options::default();
-    options.set_wal_recovery_mode(mode);
-    // Of several files of the log, those that are not written to any more cannot be missed or shortened.
-    options.set_track_and_verify_wals_in_manifest(true);
-    options.create_if_missing(new);
-    options.create_missing_column_families(new);
-    options.set_keep_log_file_num(4);
-    options
-}
-
-fn columns(config: &DatabaseConfig) -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(config.block_cache_bytes);
-    COLUMNS
-        .iter()
-        .map(|name| {
-            let mut table = BlockBasedOptions::default();
-            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
-            table.set_block_size(BLOCK_BYTES);
-            table.set_block_cache(&cache);
-            // So that what finds blocks counts as well.
-            table.set_cache_index_and_filter_blocks(true);
-            table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-            let mut options = Options::default();
-            options.set_block_based_table_factory(&table);
-            options.set_write_buffer_size(config.write_buffer_bytes);
-            options.set_compression_type(DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(*name, options)
-        })
-        .collect()
-}
-
-/// RocksDB tells a held lock, a forbidden folder and a damaged file apart in text only.
-fn open_error(path: &Path, source: rocksdb::Error) -> OpenError {
-    let path = path.to_owned();
-    if source.kind() == rocksdb::ErrorKind::IOError {
-        let text = source.to_string();
-        if text.contains("lock hold") || text.contains("While lock file") {
-            return OpenError::InUse { path };
-        }
-        if text.contains("Permission denied") || text.contains("Read-only file system") {
-            let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, text);
-            return OpenError::Folder { path, source };
-        }
-    }
-    OpenError::Database { path, source }
 }

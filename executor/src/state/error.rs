@@ -53,7 +53,8 @@ impl From<rocksdb::Error> for StateError {
     }
 }
 
-/// Opening a database failed. What is in the folder is left as it was.
+/// Opening a database failed. A folder that holds no database of ours is left as it was; of a damaged one, files that must
+/// not be read may have been put aside.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -4,7 +4,7 @@
 //! from somebody else's files; a folder that holds any files is never taken for an empty one.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     path::Path,
 };
 
@@ -23,6 +23,8 @@ const CREATION_MARKER: &str = "SLACKWATER_CREATION";
 const CHECK_MARKER: &str = "SLACKWATER_CHECK";
 /// Names of files that RocksDB must not read end so.
 const ASIDE: &str = ".unread";
+/// The file that is locked while a database is open: before RocksDB's own lock is taken its files are looked at.
+const LOCK: &str = "SLACKWATER_LOCK";
 /// What a freshly made file system holds.
 const MOUNT_FOLDER: &str = "lost+found";
 
@@ -56,7 +58,8 @@ pub(super) fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
     if names.iter().any(|name| name.starts_with(MANIFEST)) {
         return Err(missing(ROCKSDB_MARKER));
     }
-    match names.iter().find(|name| *name != MOUNT_FOLDER) {
+    let is_foreign = |name: &&String| *name != MOUNT_FOLDER && *name != LOCK;
+    match names.iter().find(is_foreign) {
         Some(name) => Err(OpenError::Foreign {
             path: path.to_owned(),
             found: format!("other files, such as {name}"),
@@ -69,14 +72,56 @@ pub(super) fn inspect_folder(path: &Path) -> Result<Folder, OpenError> {
 pub(super) fn logs(path: &Path) -> Result<Vec<String>, OpenError> {
     let mut names = names(path)?;
     names.retain(|name| is_log(name));
-    names.sort();
+    // Numbers of more than six digits are longer.
+    names.sort_by_key(|name| (name.len(), name.clone()));
     Ok(names)
+}
+
+/// Makes this handle the only one that has the database open, until the file is closed.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut options = File::options();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK));
+    let file = file.map_err(|source| folder_error(path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(folder_error(path, source)),
+    }
+}
+
+/// Removes what RocksDB does not know of a database that is given up.
+pub(super) fn clean(path: &Path) -> Result<(), OpenError> {
+    for name in names(path)? {
+        if name == CHECK_MARKER || name.ends_with(ASIDE) {
+            fs::remove_file(path.join(name)).map_err(|source| folder_error(path, source))?;
+        }
+    }
+    Ok(())
 }
 
 /// The frame of one of the folder's files.
 pub(super) fn frame_of(path: &Path, file: &str) -> Result<Frame, OpenError> {
     let file = path.join(file);
     frame(&file).map_err(|source| folder_error(&file, source))
+}
+
+/// Cuts a file off where RocksDB must not read on; a copy is put aside.
+pub(super) fn cut_off(path: &Path, file: &str, at: u64) -> Result<(), OpenError> {
+    let cut = || {
+        let (whole, aside) = (path.join(file), path.join(format!("{file}{ASIDE}")));
+        fs::copy(&whole, &aside)?;
+        File::open(aside)?.sync_all()?;
+        let file = File::options().write(true).open(whole)?;
+        file.set_len(at)?;
+        file.sync_all()
+    };
+    cut().map_err(|source| folder_error(path, source))
 }
 
 /// Puts a file aside that RocksDB must not read.
@@ -105,7 +150,8 @@ pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn let_be_checked(path: &Path) -> Result<(), OpenError> {
+/// All of the state is to be checked when the database is opened.
+pub(super) fn let_be_checked(path: &Path) -> Result<(), OpenError> {
     File::create(path.join(CHECK_MARKER))
         .and_then(|file| file.sync_all())
         .and_then(|()| File::open(path)?.sync_all())

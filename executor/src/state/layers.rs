@@ -79,7 +79,11 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
 
     /// Takes notes of what guests ask for and change, from now on.
     pub fn record_access(&mut self) {
-        self.access.get_or_insert_default();
+        if self.access.is_none() {
+            let mut log = AccessLog::default();
+            log.begin(&mut self.overlay);
+            self.access = Some(log);
+        }
     }
 
     /// What was asked for and changed in the layer that was closed last, if notes are taken.
@@ -185,7 +189,10 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
 
     fn settle_access(&mut self) {
         if let Some(log) = &mut self.access {
+            // What is read for the notes is not what the block has read.
+            self.state.open_layer();
             log.last = Some(log.settle(&mut self.overlay, self.state));
+            self.state.close_layer(false);
         }
     }
 

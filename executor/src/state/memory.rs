@@ -27,14 +27,11 @@ impl TrieSource for InMemory {
 impl MemoryState {
     /// The state with the contents of `storage`, hashed with tries of `state_version`.
     pub fn new(storage: Storage, state_version: StateVersion) -> Self {
-        Self {
-            backend: (storage, state_version).into(),
-            source: InMemory,
-        }
+        Self::over((storage, state_version).into(), InMemory)
     }
 
     /// Root of the state.
     pub fn state_root(&self) -> H256 {
-        *self.backend.root()
+        *self.backend().root()
     }
 }

@@ -4,7 +4,8 @@
 //! | module | knows |
 //! |---|---|
 //! | `schema` | the bytes of keys and records in the database |
-//! | `db` | RocksDB; nothing else opens it |
+//! | `db` | the database; nothing else opens it |
+//! | `columns` | its column families, and how RocksDB keeps them |
 //! | `cache` | values and nodes in memory |
 //! | `config`, `folder` | how a database is kept, and where |
 //! | `open_check` | whether the columns belong together |
@@ -33,6 +34,7 @@ mod access;
 mod cache;
 mod changes;
 mod check;
+mod columns;
 mod commit;
 mod config;
 mod db;

@@ -90,8 +90,11 @@ impl Database {
                 ),
             ));
         }
+        let Some(next) = number.checked_add(1) else {
+            return Err(damaged("head", format!("there is no block {number}")));
+        };
         for column in [CF_BLOCKS, CF_RECEIPTS, CF_UNDO] {
-            if self.bytes(column, &number_key(number + 1))?.is_some() {
+            if self.bytes(column, &number_key(next))?.is_some() {
                 let reason = format!("it names block {number}, and there is a later one");
                 return Err(damaged("head", reason));
             }

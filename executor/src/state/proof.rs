@@ -65,33 +65,29 @@ impl<'db> StateView<'db> {
     /// The same state, read through its trie, which records what is read.
     pub fn recording(&self) -> RecordingState<'_, 'db> {
         let recorder = Recorder::default();
-        let nodes = NodeReader::new(self);
+        let nodes = NodeReader::checking(self);
         let backend = TrieBackendBuilder::new(nodes, self.head().state_root);
-        TrieState {
-            backend: backend.with_recorder(recorder.clone()).build(),
-            source: RecordedNodes {
-                view: self,
-                recorder,
-            },
-        }
+        let backend = backend.with_recorder(recorder.clone()).build();
+        let view = self;
+        TrieState::over(backend, RecordedNodes { view, recorder })
     }
 }
 
 impl RecordingState<'_, '_> {
     /// The nodes read so far.
     pub fn proof(&self) -> StorageProof {
-        self.source.recorder.to_storage_proof()
+        self.source().recorder.to_storage_proof()
     }
 
     /// About how many bytes the proof takes, encoded: what guests are told.
     pub fn proof_bytes(&self) -> usize {
-        self.source.recorder.estimate_encoded_size()
+        self.source().recorder.estimate_encoded_size()
     }
 
     /// What tells guests the size of the proof, as an extension, and what keeps all it has told: whoever executes the
     /// block again has to tell the same.
     pub fn proof_size(&self) -> (ProofSizeExt, RecordingProofSizeProvider) {
-        let provider = RecordingProofSizeProvider::new(self.source.recorder.clone());
+        let provider = RecordingProofSizeProvider::new(self.source().recorder.clone());
         (ProofSizeExt::new(provider.clone()), provider)
     }
 }
@@ -155,9 +151,7 @@ impl ProofState {
             nodes,
             fault: fault.clone(),
         };
-        Ok(Self {
-            backend: TrieBackendBuilder::new(nodes, state_root).build(),
-            source: fault,
-        })
+        let backend = TrieBackendBuilder::new(nodes, state_root).build();
+        Ok(Self::over(backend, fault))
     }
 }

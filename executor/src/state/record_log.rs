@@ -85,12 +85,15 @@ pub(super) fn frame(path: &Path) -> io::Result<Frame> {
             FULL | LAST => false,
             FIRST | MIDDLE => true,
             kind => {
-                let reused = REUSED.contains(&kind);
-                frame.fault = if reused {
-                    Some(Fault::Kind { at, kind })
+                let kind = Fault::Kind { at, kind };
+                let fault = Some(if REUSED.contains(&header[6]) {
+                    kind
                 } else {
-                    cut
-                };
+                    Fault::Cut { at }
+                });
+                // One that is broken before may have led here.
+                let before = first_broken(&mut file, at)?;
+                frame.fault = before.map_or(fault, |at| Some(Fault::Cut { at }));
                 return Ok(frame);
             }
         };
@@ -133,6 +136,29 @@ impl Frame {
         self.has_records = true;
         self.end = batch.map(|(_, end)| end);
     }
+}
+
+/// The first record before `end` that is not what its checksum says. Lengths lead to `end`.
+fn first_broken(file: &mut File, end: u64) -> io::Result<Option<u64>> {
+    let mut at = 0;
+    while at < end {
+        let left = BLOCK_BYTES - at % BLOCK_BYTES;
+        if left < HEADER_BYTES {
+            at += left;
+            continue;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let mut header = [0; 7];
+        file.read_exact(&mut header)?;
+        let [c0, c1, c2, c3, low, high, kind] = header;
+        let length = u64::from(u16::from_le_bytes([low, high]));
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&[kind]), &read(file, length)?);
+        if masked(crc) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Ok(Some(at));
+        }
+        at += HEADER_BYTES + length;
+    }
+    Ok(None)
 }
 
 fn read(file: &mut File, count: u64) -> io::Result<Vec<u8>> {

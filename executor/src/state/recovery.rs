@@ -16,8 +16,8 @@ use rocksdb::{DBRecoveryMode, Error, ErrorKind};
 
 use super::{
     Head, OpenError,
-    folder::{damaged, frame_of, logs, put_aside},
-    record_log::{Fault, Frame},
+    folder::{cut_off, damaged, frame_of, let_be_checked, logs, put_aside},
+    record_log::Fault,
 };
 
 /// Blocks may have been lost: the write-ahead log could not be read to its end when the database was opened, which is
@@ -68,31 +68,37 @@ pub(super) fn read_log<T>(
     let mut logs = logs(path)?;
     let mut reason = None;
     let mut end = None;
+    let mut is_open = false;
     for index in 0..logs.len() {
         let log = &logs[index];
-        let Frame {
-            fault,
-            first,
-            end: own,
-            has_records,
-        } = frame_of(path, log)?;
-        if let (Some(end), Some(first)) = (end, first)
-            && first > end
+        let frame = frame_of(path, log)?;
+        if frame
+            .first
+            .is_some_and(|first| end.is_some_and(|end| first > end))
         {
             // What comes behind writes that are lost is of no use.
             reason = Some(format!("{log} begins behind writes that are lost"));
-            for later in logs.split_off(index) {
-                put_aside(path, &later)?;
-            }
+            put_all_aside(path, logs.split_off(index))?;
             break;
         }
-        match fault {
-            Some(fault @ Fault::Kind { .. }) => return Err(damaged(path, log, &fault)),
-            Some(fault) => reason = Some(fault.to_string()),
-            None => {}
+        // Whether one has lost all it held is not known.
+        is_open |= !frame.has_records && end.is_none();
+        if is_open && frame.has_records {
+            let_be_checked(path)?;
         }
-        if has_records {
-            end = own;
+        if let Some(fault) = frame.fault {
+            let at = match fault {
+                Fault::Kind { .. } => return Err(damaged(path, log, &fault)),
+                Fault::Cut { at } | Fault::Length { at } => at,
+            };
+            // RocksDB may go on behind what it takes for padding.
+            reason = Some(format!("{log}: {fault}"));
+            cut_off(path, log, at)?;
+            put_all_aside(path, logs.split_off(index + 1))?;
+            break;
+        }
+        if frame.has_records {
+            end = frame.end;
         }
     }
     let reason = match reason {
@@ -117,4 +123,8 @@ pub(super) fn read_log<T>(
         rocksdb,
         recovery: Some(recovery),
     })
+}
+
+fn put_all_aside(path: &Path, logs: Vec<String>) -> Result<(), OpenError> {
+    logs.iter().try_for_each(|log| put_aside(path, log))
 }

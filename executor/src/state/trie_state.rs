@@ -2,7 +2,11 @@
 //!
 //! Cost: a read is a walk from the root.
 
-use std::{fmt::Debug, marker::PhantomData};
+use std::{
+    fmt::Debug,
+    marker::PhantomData,
+    sync::{Mutex, PoisonError},
+};
 
 use sp_core::{
     Blake2Hasher, H256,
@@ -34,8 +38,38 @@ pub trait TrieSource: Debug {
 /// A state that is read through its trie.
 #[derive(Debug)]
 pub struct TrieState<B, N> {
-    pub(super) backend: B,
-    pub(super) source: N,
+    backend: B,
+    source: N,
+    /// The first fault of reading through the trie.
+    fault: Mutex<Option<StateError>>,
+}
+
+impl<B, N> TrieState<B, N> {
+    pub(super) fn over(backend: B, source: N) -> Self {
+        Self {
+            backend,
+            source,
+            fault: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    pub(super) fn source(&self) -> &N {
+        &self.source
+    }
+
+    /// Keeps the first fault and passes the result on.
+    fn noted<T>(&self, result: Result<T, String>) -> Result<T, StateError> {
+        result.map_err(|reason| {
+            let error = StateError::Trie { reason };
+            let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            fault.get_or_insert_with(|| error.clone());
+            error
+        })
+    }
 }
 
 impl<B, N> BlockState for TrieState<B, N>
@@ -44,7 +78,12 @@ where
     N: TrieSource,
 {
     fn check(&self) -> Result<(), StateError> {
-        self.source.check()
+        // What the source says names the node.
+        self.source.check()?;
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
     }
 
     fn last_root_delta(&self) -> Option<DeltaDigest> {
@@ -76,7 +115,7 @@ where
 
     fn next_key(&mut self, state: &TrieState<B, N>) -> Option<Result<StorageKey, StateError>> {
         let key = self.iter.next_key(&state.backend)?;
-        Some(key.map_err(trie))
+        Some(state.noted(key))
     }
 
     fn next_pair(
@@ -84,16 +123,12 @@ where
         state: &TrieState<B, N>,
     ) -> Option<Result<(StorageKey, StorageValue), StateError>> {
         let pair = self.iter.next_pair(&state.backend)?;
-        Some(pair.map_err(trie))
+        Some(state.noted(pair))
     }
 
     fn was_complete(&self) -> bool {
         self.iter.was_complete()
     }
-}
-
-fn trie(reason: String) -> StateError {
-    StateError::Trie { reason }
 }
 
 impl<B, N> Backend<Blake2Hasher> for TrieState<B, N>
@@ -106,15 +141,15 @@ where
     type RawIter = TrieIter<B, N>;
 
     fn storage(&self, key: &[u8]) -> Result<Option<StorageValue>, StateError> {
-        self.backend.storage(key).map_err(trie)
+        self.noted(self.backend.storage(key))
     }
 
     fn storage_hash(&self, key: &[u8]) -> Result<Option<H256>, StateError> {
-        self.backend.storage_hash(key).map_err(trie)
+        self.noted(self.backend.storage_hash(key))
     }
 
     fn closest_merkle_value(&self, key: &[u8]) -> Result<Option<MerkleValue<H256>>, StateError> {
-        self.backend.closest_merkle_value(key).map_err(trie)
+        self.noted(self.backend.closest_merkle_value(key))
     }
 
     fn child_closest_merkle_value(
@@ -122,9 +157,7 @@ where
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<MerkleValue<H256>>, StateError> {
-        self.backend
-            .child_closest_merkle_value(child_info, key)
-            .map_err(trie)
+        self.noted(self.backend.child_closest_merkle_value(child_info, key))
     }
 
     fn child_storage(
@@ -132,7 +165,7 @@ where
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageValue>, StateError> {
-        self.backend.child_storage(child_info, key).map_err(trie)
+        self.noted(self.backend.child_storage(child_info, key))
     }
 
     fn child_storage_hash(
@@ -140,13 +173,11 @@ where
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<H256>, StateError> {
-        self.backend
-            .child_storage_hash(child_info, key)
-            .map_err(trie)
+        self.noted(self.backend.child_storage_hash(child_info, key))
     }
 
     fn next_storage_key(&self, key: &[u8]) -> Result<Option<StorageKey>, StateError> {
-        self.backend.next_storage_key(key).map_err(trie)
+        self.noted(self.backend.next_storage_key(key))
     }
 
     fn next_child_storage_key(
@@ -154,9 +185,7 @@ where
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageKey>, StateError> {
-        self.backend
-            .next_child_storage_key(child_info, key)
-            .map_err(trie)
+        self.noted(self.backend.next_child_storage_key(child_info, key))
     }
 
     fn storage_root<'a>(
@@ -186,7 +215,7 @@ where
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<TrieIter<B, N>, StateError> {
         Ok(TrieIter {
-            iter: self.backend.raw_iter(args).map_err(trie)?,
+            iter: self.noted(self.backend.raw_iter(args))?,
             source: PhantomData,
         })
     }

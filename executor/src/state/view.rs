@@ -285,7 +285,7 @@ pub struct NodeReader<'v, 'db> {
 }
 
 impl<'v, 'db> NodeReader<'v, 'db> {
-    pub(super) fn new(view: &'v StateView<'db>) -> Self {
+    fn new(view: &'v StateView<'db>) -> Self {
         let checks = false;
         Self { view, checks }
     }

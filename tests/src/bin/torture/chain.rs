@@ -13,6 +13,8 @@ use sp_core::{
 };
 use sp_externalities::Externalities;
 
+/// Blocks that can be undone.
+pub(crate) const HISTORY_BLOCKS: u64 = 12;
 /// Keys a block may write: so few that blocks write over each other.
 const KEYS: u64 = 300;
 /// Writes of a block.
@@ -74,6 +76,8 @@ pub(crate) fn record(number: u64, seed: u64, root: H256) -> BlockRecord {
 /// What is about to happen, said before it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
+    /// The database was opened, and this is its head.
+    Opened(Option<Head>),
     /// The first state is imported.
     Genesis(Head),
     /// A block drawn from a seed is committed.
@@ -98,6 +102,10 @@ pub(crate) struct Knowledge {
     blocks: HashMap<H256, Known>,
     head: Option<Head>,
     next: Option<Mark>,
+    /// The earliest block that can be reverted to.
+    oldest: u64,
+    /// What was said and cannot be.
+    wrong: Option<String>,
 }
 
 impl Knowledge {
@@ -107,13 +115,21 @@ impl Knowledge {
             Mark::Genesis(head) => self.learn(head, None),
             Mark::Commit { head, seed } => self.learn(head, Some(seed)),
             Mark::Revert(_) => {}
+            Mark::Opened(found) => {
+                if !self.may_be(found) {
+                    let last = self.head;
+                    self.wrong = Some(format!("opened at {found:?}, known is {last:?}"));
+                }
+                self.settle(found);
+                return;
+            }
             Mark::Done => {
                 self.head = match self.next {
                     Some(Mark::Genesis(head) | Mark::Commit { head, .. }) => Some(head),
                     Some(Mark::Revert(number)) => self.ancestor(number),
-                    Some(Mark::Done) | None => self.head,
+                    Some(Mark::Done | Mark::Opened(_)) | None => self.head,
                 };
-                self.next = None;
+                self.settle(self.head);
                 return;
             }
         }
@@ -141,24 +157,43 @@ impl Knowledge {
             Some(Mark::Revert(number)) => found.is_some_and(|found| {
                 found.number >= number && self.ancestor(found.number) == Some(found)
             }),
-            Some(Mark::Done) | None => false,
+            Some(Mark::Done | Mark::Opened(_)) | None => false,
         };
         done || found == self.head
     }
 
-    /// Whether this was ever a head, or none was.
+    /// Whether this was ever a head. What a chain begins with is kept once it is acknowledged.
     pub(crate) fn was(&self, found: Option<Head>) -> bool {
-        found.is_none_or(|found| {
-            self.blocks
-                .get(&found.hash)
-                .is_some_and(|it| it.head == found)
-        })
+        match found {
+            None => self.head.is_none(),
+            Some(found) => {
+                let known = self.blocks.get(&found.hash);
+                known.is_some_and(|known| known.head == found)
+            }
+        }
     }
 
     /// Goes on from the head that was found.
     pub(crate) fn settle(&mut self, found: Option<Head>) {
         self.head = found;
         self.next = None;
+        let number = found.map_or(0, |head| head.number);
+        self.oldest = self.oldest.max(number.saturating_sub(HISTORY_BLOCKS));
+    }
+
+    /// The earliest block that can be reverted to.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// What was said and cannot be.
+    pub(crate) fn wrong(&self) -> Option<&str> {
+        self.wrong.as_deref()
+    }
+
+    /// What the changes of a block came from; `None` for the first.
+    pub(crate) fn seed_of(&self, head: &Head) -> Option<u64> {
+        self.blocks.get(&head.hash)?.seed
     }
 
     /// The head that was acknowledged last.

@@ -13,7 +13,7 @@ use slackwater_tests::random::Random;
 use sp_core::H256;
 
 use super::{
-    chain::Mark,
+    chain::{HISTORY_BLOCKS, Mark},
     layer::{self, Answer, Event, Kind, Watch},
     work::{Work, WorkError},
 };
@@ -146,7 +146,7 @@ pub(crate) fn config(buffered: bool) -> DatabaseConfig {
         Durability::Sync
     };
     DatabaseConfig {
-        history_blocks: 12,
+        history_blocks: HISTORY_BLOCKS,
         // So small that files are written, and written together, all the time.
         write_buffer_bytes: 64 << 10,
         ..DatabaseConfig::new(durability)
@@ -193,6 +193,11 @@ fn say(line: &str) {
 
 fn to_line(mark: Mark) -> String {
     match mark {
+        Mark::Opened(None) => "opened".to_owned(),
+        Mark::Opened(Some(head)) => {
+            let (number, hash, root) = (head.number, head.hash, head.state_root);
+            format!("opened {number} {hash:?} {root:?}")
+        }
         Mark::Genesis(head) => format!("genesis {:?}", head.state_root),
         Mark::Commit { head, seed } => {
             let Head {
@@ -211,6 +216,12 @@ fn to_line(mark: Mark) -> String {
 pub(crate) fn of_line(line: &str) -> Option<Mark> {
     let words: Vec<_> = line.split(' ').collect();
     Some(match words.as_slice() {
+        ["opened"] => Mark::Opened(None),
+        ["opened", number, hash, root] => Mark::Opened(Some(Head {
+            number: number.parse().ok()?,
+            hash: hash.parse().ok()?,
+            state_root: root.parse().ok()?,
+        })),
         ["genesis", root] => Mark::Genesis(Head {
             number: 0,
             hash: H256::zero(),

@@ -127,7 +127,14 @@ pub(crate) fn processes(
         } else {
             killing(random)
         };
-        let said = process(&folder, random, ending, buffered, &mut known)?;
+        let mut said = process(&folder, random, ending, buffered, &mut known)?;
+        // What it leaves is opened by processes that are killed while they do so.
+        for _ in 0..random.below(3) {
+            if said == End::Befallen {
+                let ending = Ending::Operation(random.below(40));
+                said = process(&folder, random, ending, buffered, &mut known)?;
+            }
+        }
         plant_fault(plant, &folder, random)?;
         let judged = match &said {
             End::Broken(broken) => Err(broken.clone()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use slackwater_executor::state::{Database, DatabaseConfig, Head, StateView};
 use slackwater_tests::random::Random;
 
-use super::chain::Knowledge;
+use super::chain::{HISTORY_BLOCKS, Knowledge, changes};
 
 /// Which heads are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub(crate) fn judge(
     expected: Expected,
     random: &mut Random,
 ) -> Result<Option<Head>, String> {
+    if let Some(wrong) = known.wrong() {
+        return Err(wrong.to_owned());
+    }
+    let config = DatabaseConfig {
+        cache_bytes: 0,
+        ..config
+    };
     let database = Database::open_with(folder, config).map_err(|error| format!("open: {error}"))?;
     let head = database.head().map_err(|error| format!("head: {error}"))?;
     let right = match expected {
@@ -44,6 +51,13 @@ pub(crate) fn judge(
     let oldest = database
         .oldest_state()
         .map_err(|error| format!("history: {error}"))?;
+    if expected == Expected::Latest && oldest != then.oldest() {
+        return Err(format!(
+            "goes back to block {oldest}, and should to {}",
+            then.oldest()
+        ));
+    }
+    check_made(&database, &then, &head)?;
     let number = oldest + random.below(head.number - oldest + 1);
     let earlier = database
         .view_at(number)
@@ -61,6 +75,28 @@ fn check(view: &StateView<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// The state is what the head makes of its parent's, read without a cache.
+fn check_made(database: &Database, known: &Knowledge, head: &Head) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| format!("block {} again: {error}", head.number);
+    let Some(seed) = known.seed_of(head) else {
+        return Ok(());
+    };
+    if known.oldest() == head.number {
+        return Ok(());
+    }
+    let parent = database
+        .view_at(head.number - 1)
+        .map_err(|error| text(&error))?;
+    let made = changes(&parent, seed).map_err(|error| text(&error))?;
+    if made.state_root == head.state_root {
+        return Ok(());
+    }
+    Err(text(&format!(
+        "its root is {:?}, and was {:?}",
+        made.state_root, head.state_root
+    )))
+}
+
 /// Blocks and receipts belong to the head, and there are none above it.
 fn check_records(database: &Database, known: &Knowledge, head: &Head) -> Result<(), String> {
     let stored = |number| {
@@ -68,7 +104,7 @@ fn check_records(database: &Database, known: &Knowledge, head: &Head) -> Result<
             .block(number)
             .map_err(|error| format!("block: {error}"))
     };
-    for number in head.number.saturating_sub(3)..=head.number {
+    for number in head.number.saturating_sub(HISTORY_BLOCKS)..=head.number {
         let expected = known
             .ancestor(number)
             .and_then(|head| known.record_of(&head));

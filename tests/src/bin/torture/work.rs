@@ -13,13 +13,14 @@ use std::{
 
 use slackwater_executor::state::{
     CheckError, CommitError, Database, DatabaseConfig, HistoryError, OpenError, StateError,
-    UncommittedBlock,
+    StateView, UncommittedBlock,
 };
 use slackwater_tests::random::Random;
 use sp_core::{
     H256,
     storage::{StateVersion, Storage},
 };
+use sp_state_machine::{Backend, IterArgs};
 use thiserror::Error;
 
 use super::chain::{Mark, changes, record};
@@ -89,8 +90,13 @@ impl Work<'_> {
 
     /// Works until the database is to be opened again.
     fn session(&mut self, database: &Database) -> Result<(), WorkError> {
-        if database.head()?.is_none() {
-            self.genesis(database)?;
+        let head = database.head()?;
+        (self.marks)(Mark::Opened(head));
+        if head.is_none() {
+            self.genesis(database).or_else(|error| {
+                is_closed(database, &error)?;
+                Err(error)
+            })?;
         }
         while self.steps > 0 {
             self.steps -= 1;
@@ -222,7 +228,7 @@ fn read_all_along(database: &Database, stop: &AtomicBool) -> Result<(), WorkErro
     while !stop.load(Ordering::Relaxed) {
         match database.view() {
             Ok(view) => match view.check_values(|_| {}) {
-                Ok(_) => {}
+                Ok(_) => is_cached_right(&view)?,
                 Err(CheckError::State(error @ StateError::Database(_))) => return Err(error.into()),
                 Err(error) => return Err(torn(error)),
             },
@@ -231,6 +237,17 @@ fn read_all_along(database: &Database, stop: &AtomicBool) -> Result<(), WorkErro
             Err(error) => return Err(error.into()),
         }
         thread::sleep(std::time::Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// What reads are told is what stands in the database.
+fn is_cached_right(view: &StateView<'_>) -> Result<(), WorkError> {
+    for pair in view.pairs(IterArgs::default())? {
+        let (key, value) = pair?;
+        if view.storage(&key)? != Some(value) {
+            return Err(broken("a value read is not that of the view"));
+        }
     }
     Ok(())
 }
