@@ -5,6 +5,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    io::{self, Seek, SeekFrom},
     path::Path,
 };
 
@@ -111,13 +112,15 @@ pub(super) fn frame_of(path: &Path, file: &str) -> Result<Frame, OpenError> {
     frame(&file).map_err(|source| folder_error(&file, source))
 }
 
-/// Cuts a file off where RocksDB must not read on; a copy is put aside.
+/// Cuts a file off where RocksDB must not read on; what it held behind is put aside.
 pub(super) fn cut_off(path: &Path, file: &str, at: u64) -> Result<(), OpenError> {
     let cut = || {
         let (whole, aside) = (path.join(file), path.join(format!("{file}{ASIDE}")));
-        fs::copy(&whole, &aside)?;
-        File::open(aside)?.sync_all()?;
-        let file = File::options().write(true).open(whole)?;
+        let mut file = File::options().read(true).write(true).open(whole)?;
+        file.seek(SeekFrom::Start(at))?;
+        let mut rest = File::create(aside)?;
+        io::copy(&mut file, &mut rest)?;
+        rest.sync_all()?;
         file.set_len(at)?;
         file.sync_all()
     };
@@ -145,7 +148,7 @@ pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
         Some(fault @ (Fault::Kind { .. } | Fault::Length { .. })) => {
             Err(damaged(path, manifest, &fault))
         }
-        Some(Fault::Cut { .. }) => let_be_checked(path),
+        Some(Fault::Cut { .. } | Fault::Hole { .. }) => let_be_checked(path),
         None => Ok(()),
     }
 }
@@ -207,7 +210,7 @@ pub(super) fn unmark(path: &Path) -> Result<(), OpenError> {
         .map_err(|source| folder_error(path, source))
 }
 
-fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
+fn folder_error(path: &Path, source: io::Error) -> OpenError {
     OpenError::Folder {
         path: path.to_owned(),
         source,

@@ -38,6 +38,9 @@ pub(super) enum Fault {
     /// As a power cut may leave it.
     #[error("the record at byte {at} is not whole")]
     Cut { at: u64 },
+    /// Zeros, or bytes that are no record, where one should be; there may be records behind them.
+    #[error("there is no record at byte {at}")]
+    Hole { at: u64 },
     /// A record that is whole says that it goes on beyond the end.
     #[error("the length of the record at byte {at} is wrong")]
     Length { at: u64 },
@@ -89,11 +92,11 @@ pub(super) fn frame(path: &Path) -> io::Result<Frame> {
                 let fault = Some(if REUSED.contains(&header[6]) {
                     kind
                 } else {
-                    Fault::Cut { at }
+                    Fault::Hole { at }
                 });
                 // One that is broken before may have led here.
                 let before = first_broken(&mut file, at)?;
-                frame.fault = before.map_or(fault, |at| Some(Fault::Cut { at }));
+                frame.fault = before.map_or(fault, |at| Some(Fault::Hole { at }));
                 return Ok(frame);
             }
         };

@@ -66,41 +66,7 @@ pub(super) fn read_log<T>(
 ) -> Result<Opened<T>, OpenError> {
     // Opening writes what it has read to files, and removes the log.
     let mut logs = logs(path)?;
-    let mut reason = None;
-    let mut end = None;
-    let mut is_open = false;
-    for index in 0..logs.len() {
-        let log = &logs[index];
-        let frame = frame_of(path, log)?;
-        if frame
-            .first
-            .is_some_and(|first| end.is_some_and(|end| first > end))
-        {
-            // What comes behind writes that are lost is of no use.
-            reason = Some(format!("{log} begins behind writes that are lost"));
-            put_all_aside(path, logs.split_off(index))?;
-            break;
-        }
-        // Whether one has lost all it held is not known.
-        is_open |= !frame.has_records && end.is_none();
-        if is_open && frame.has_records {
-            let_be_checked(path)?;
-        }
-        if let Some(fault) = frame.fault {
-            let at = match fault {
-                Fault::Kind { .. } => return Err(damaged(path, log, &fault)),
-                Fault::Cut { at } | Fault::Length { at } => at,
-            };
-            // RocksDB may go on behind what it takes for padding.
-            reason = Some(format!("{log}: {fault}"));
-            cut_off(path, log, at)?;
-            put_all_aside(path, logs.split_off(index + 1))?;
-            break;
-        }
-        if frame.has_records {
-            end = frame.end;
-        }
-    }
+    let reason = prepare(path, &mut logs)?;
     let reason = match reason {
         Some(reason) => reason,
         None => match open(DBRecoveryMode::AbsoluteConsistency) {
@@ -125,6 +91,49 @@ pub(super) fn read_log<T>(
     })
 }
 
-fn put_all_aside(path: &Path, logs: Vec<String>) -> Result<(), OpenError> {
-    logs.iter().try_for_each(|log| put_aside(path, log))
+/// Makes sure that RocksDB does not read what is behind writes that are lost. Why some are, if they are.
+fn prepare(path: &Path, logs: &mut Vec<String>) -> Result<Option<String>, OpenError> {
+    let mut fault = None;
+    // The sequence number behind the last write.
+    let mut end = None;
+    let mut has_empty = false;
+    for index in 0..logs.len() {
+        let log = &logs[index];
+        let frame = frame_of(path, log)?;
+        if let Some((end, first)) = end.zip(frame.first) {
+            if first > end {
+                let reason = format!("{log} begins behind writes that are lost");
+                for later in logs.split_off(index) {
+                    put_aside(path, &later)?;
+                }
+                end_hole(path, fault.as_ref())?;
+                return Ok(Some(reason));
+            }
+            // What was wrong before was seen when this log was begun.
+            fault = None;
+        }
+        // Whether one has lost all it held is not known.
+        has_empty |= !frame.has_records && end.is_none();
+        if has_empty && frame.has_records {
+            let_be_checked(path)?;
+        }
+        match frame.fault {
+            Some(kind @ Fault::Kind { .. }) => return Err(damaged(path, log, &kind)),
+            Some(other) => fault = Some((log.clone(), other)),
+            None => {}
+        }
+        if frame.has_records {
+            end = frame.end;
+        }
+    }
+    end_hole(path, fault.as_ref())?;
+    Ok(fault.map(|(log, fault)| format!("{log}: {fault}")))
+}
+
+/// RocksDB may go on behind what it takes for padding.
+fn end_hole(path: &Path, fault: Option<&(String, Fault)>) -> Result<(), OpenError> {
+    match fault {
+        Some((log, Fault::Hole { at } | Fault::Length { at })) => cut_off(path, log, *at),
+        _ => Ok(()),
+    }
 }
