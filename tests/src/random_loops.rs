@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use crate::random;
+
 /// Functions of a module; each calls only those before it.
 const FUNCTIONS: u32 = 6;
 /// Nesting of statements.
@@ -222,22 +224,16 @@ impl Writer {
     }
 }
 
-/// Numbers that are the same everywhere: SplitMix64.
-struct Random {
-    state: u64,
-}
+/// Small numbers.
+struct Random(random::Random);
 
 impl Random {
     fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self(random::Random(seed))
     }
 
     fn below(&mut self, bound: u32) -> u32 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let reduced = (mixed ^ (mixed >> 31)) % u64::from(bound.max(1));
-        u32::try_from(reduced).unwrap_or_default()
+        let drawn = self.0.below(u64::from(bound.max(1)));
+        u32::try_from(drawn).unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use codec::{Encode, EncodeAppend};
-use rocksdb::{ColumnFamily, OptimisticTransactionDB, Options, Transaction};
+use rocksdb::{ColumnFamily, IteratorMode, OptimisticTransactionDB, Options, Transaction};
 use slackwater_executor::state::{
     BlockChanges, BlockState, BlockTransaction, StateError, WriteSet,
 };
@@ -70,21 +70,34 @@ impl SavepointStore {
         let columns = [FLAT, TOUCHED];
         let database = OptimisticTransactionDB::open_cf(&options, folder.path(), columns);
         let database: OptimisticTransactionDB = database.expect(WORKS);
-        let flat = database.cf_handle(FLAT).expect("opened");
+        let store = Self {
+            database,
+            _folder: folder,
+        };
+        store.hold(storage);
+        store
+    }
+
+    /// Holds these contents instead of what it held.
+    ///
+    /// # Panics
+    /// When RocksDB does not work.
+    pub fn hold(&self, storage: &Storage) {
+        let flat = self.column(FLAT);
+        for held in self.database.iterator_cf(flat, IteratorMode::Start) {
+            let (key, _) = held.expect(WORKS);
+            self.database.delete_cf(flat, key).expect(WORKS);
+        }
         let put = |child: Option<&[u8]>, entries: &BTreeMap<Vec<u8>, Vec<u8>>| {
             for (key, value) in entries {
                 let key = [space(child).as_slice(), key].concat();
-                database.put_cf(flat, key, value).expect(WORKS);
+                self.database.put_cf(flat, key, value).expect(WORKS);
             }
         };
         put(None, &storage.top);
         let children: BTreeMap<_, _> = storage.children_default.iter().collect();
         for (child, contents) in children {
             put(Some(child), &contents.data);
-        }
-        Self {
-            database,
-            _folder: folder,
         }
     }
 

@@ -9,6 +9,9 @@ const KEYS: u64 = 1_000_000;
 /// Maps that keys are spread over.
 const MAPS: u64 = 64;
 
+/// As many as walks through one map need.
+pub(crate) const LEAST: u64 = 10_000;
+
 /// How many keys the state has.
 pub(crate) fn keys() -> u64 {
     let stated = std::env::var("SLACKWATER_BENCH_KEYS").ok();
@@ -44,7 +47,7 @@ impl Chain {
     pub(crate) fn new(keys: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("db");
-        let mut import = StateImport::begin(&path, config(0)).expect("begins");
+        let mut import = StateImport::begin(&path, config(0, false)).expect("begins");
         for number in 0..keys {
             let put = import.put(None, &key(number), &value(number, 0));
             put.expect("written");
@@ -64,14 +67,19 @@ impl Chain {
     }
 
     pub(crate) fn open(&self, cache_bytes: usize) -> Database {
-        Database::open_existing(&self.path(), config(cache_bytes)).expect("opens")
+        self.open_with(config(cache_bytes, true))
+    }
+
+    pub(crate) fn open_with(&self, config: DatabaseConfig) -> Database {
+        Database::open_existing(&self.path(), config).expect("opens")
     }
 }
 
-fn config(cache_bytes: usize) -> DatabaseConfig {
+/// The defaults, but for this.
+pub(crate) fn config(cache_bytes: usize, prefetch: bool) -> DatabaseConfig {
     DatabaseConfig {
         cache_bytes,
-        block_cache_bytes: 256 << 20,
+        prefetch,
         ..DatabaseConfig::new(Durability::Sync)
     }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use codec::Encode;
 use criterion::Criterion;
 use slackwater_executor::state::{
-    BlockChanges, BlockLayers, BlockRecord, BlockTransaction, Database, Extensions, MemoryState,
-    StateView, UncommittedBlock,
+    BlockChanges, BlockLayers, BlockRecord, BlockTransaction, Database, DatabaseConfig, Extensions,
+    MemoryState, StateView, UncommittedBlock,
 };
 use slackwater_tests::savepoints::SavepointStore;
 use sp_core::{
@@ -17,7 +17,7 @@ use sp_externalities::Externalities;
 use sp_state_machine::Backend;
 
 use super::{
-    contents::{Chain, key, prefix, value},
+    contents::{Chain, config, key, prefix, value},
     report::Report,
     turns::{Turns, timed},
 };
@@ -28,6 +28,10 @@ const READ: u64 = 1_000;
 const CHANGED: u64 = 10_000;
 /// Of so many of them one removes its key, and one makes a new one.
 const REMOVED: u64 = 10;
+/// Of so many by one extrinsic.
+const LAYER: usize = 50;
+/// How long a block with them goes on.
+const EXECUTION: Duration = Duration::from_millis(500);
 /// Extrinsics of a block whose layers are compared.
 const EXTRINSICS: u64 = 200;
 /// Keys stepped over, or removed, in one walk.
@@ -40,8 +44,16 @@ fn drawn(chain: &Chain, turn: u64, index: u64) -> u64 {
 }
 
 pub(crate) fn reads(criterion: &mut Criterion, chain: &Chain, report: &mut Report) {
-    for (question, cache_bytes, again) in [("read", 0, false), ("read_cached", 256 << 20, true)] {
-        let database = chain.open(cache_bytes);
+    let fitting = DatabaseConfig {
+        block_cache_bytes: 1 << 30,
+        ..config(0, false)
+    };
+    for (question, config, again) in [
+        ("read", config(0, false), false),
+        ("read_in_memory", fitting, true),
+        ("read_cached", config(256 << 20, false), true),
+    ] {
+        let database = chain.open_with(config);
         let view = database.view().expect("a head");
         let trie = view.trie();
         let keys = |turn| (0..READ).map(move |index| key(drawn(chain, turn, index)));
@@ -105,18 +117,50 @@ pub(crate) fn root(criterion: &mut Criterion, chain: &Chain, report: &mut Report
         ours: &mut |turn| root(&view, chain, turn).1,
         peer: &mut |turn| root(&trie, chain, turn).1,
     }
-    .ask(criterion, "root", 10, report);
+    .ask(criterion, "root", 20, report);
+}
+
+/// A block that changes this much, in so many layers, with `then` between its writes and its root.
+fn written(view: &StateView<'_>, chain: &Chain, turn: u64, then: impl FnOnce()) -> Written {
+    let mut layers = BlockLayers::new(view, Extensions::new());
+    let delta: Vec<_> = delta(chain, turn).into_iter().collect();
+    for part in delta.chunks(LAYER) {
+        let guest = |ext: &mut dyn Externalities| {
+            for (key, value) in part.iter().cloned() {
+                ext.place_storage(key, value);
+            }
+        };
+        layers.layered(|layers| layers.run(guest).expect("readable"), |()| true);
+    }
+    then();
+    let (changes, root) = timed(|| layers.finish(StateVersion::V1).expect("a root"));
+    Written { changes, root }
+}
+
+/// A block that was written.
+struct Written {
+    changes: BlockChanges,
+    /// How long its root took.
+    root: Duration,
 }
 
 fn changes(view: &StateView<'_>, chain: &Chain, turn: u64) -> BlockChanges {
-    let mut layers = BlockLayers::new(view, Extensions::new());
-    let guest = |ext: &mut dyn Externalities| {
-        for (key, value) in delta(chain, turn) {
-            ext.place_storage(key, value);
-        }
+    written(view, chain, turn, || {}).changes
+}
+
+/// Roots of blocks whose execution goes on for a while behind the writes, with and without a thread that reads ahead.
+/// Both have the same caches, which were not used before.
+pub(crate) fn roots_ahead(criterion: &mut Criterion, chain: &Chain, report: &mut Report) {
+    let root = |turn, prefetch| {
+        let database = chain.open_with(config(64 << 20, prefetch));
+        let view = database.view().expect("a head");
+        written(&view, chain, turn, || std::thread::sleep(EXECUTION)).root
     };
-    layers.run(guest).expect("readable");
-    layers.finish(StateVersion::V1).expect("a root")
+    Turns {
+        ours: &mut |turn| root(turn, true),
+        peer: &mut |turn| root(turn, false),
+    }
+    .ask(criterion, "root_ahead", 10, report);
 }
 
 fn record(number: u64, turn: u64) -> BlockRecord {
@@ -163,8 +207,8 @@ fn records(view: &StateView<'_>, changes: &BlockChanges, block: &BlockRecord) ->
 }
 
 /// A RocksDB with the same contents, written to without further ado.
-fn bare(database: &Database, chain: &Chain) -> rocksdb::DB {
-    let copy = chain.folder.path().join("bare");
+fn bare(database: &Database, chain: &Chain, name: &str) -> rocksdb::DB {
+    let copy = chain.folder.path().join(name);
     database.checkpoint(&copy).expect("copies");
     let mut options = rocksdb::Options::default();
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
@@ -173,18 +217,17 @@ fn bare(database: &Database, chain: &Chain) -> rocksdb::DB {
     rocksdb::DB::open_cf_with_opts(&options, &copy, columns).expect("opens")
 }
 
-pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, report: &mut Report) {
+/// With `undo`, what undoes the block is read while it is committed, and counts.
+pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, undo: bool, report: &mut Report) {
     let database = chain.open(64 << 20);
-    let bare = bare(&database, chain);
+    let question = if undo { "commit_undo" } else { "commit" };
+    let bare = bare(&database, chain, question);
     let block = |turn| {
         let view = database.view().expect("a head");
         let changes = changes(&view, chain, turn);
         let record = record(view.head().number + 1, turn);
         let records = records(&view, &changes, &record);
-        (
-            UncommittedBlock::new(&view, changes, record).expect("readable"),
-            records,
-        )
+        (changes, record, records)
     };
     let mut waiting = None;
     let waiting = std::cell::RefCell::new(&mut waiting);
@@ -202,11 +245,18 @@ pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, report: &mut Repo
     };
     Turns {
         ours: &mut |turn| {
-            let (block, _) = next(turn);
+            let (changes, record, _) = next(turn);
+            let parent = database.head().expect("readable").expect("a head");
+            if undo {
+                let commit = || database.commit(&parent, changes, &record).expect("commits");
+                return timed(commit).1;
+            }
+            let view = database.view().expect("a head");
+            let block = UncommittedBlock::new(&view, changes, record).expect("readable");
             timed(|| database.commit_block(&block).expect("commits")).1
         },
         peer: &mut |turn| {
-            let (_, records) = next(turn);
+            let (_, _, records) = next(turn);
             let write = || {
                 let mut batch = rocksdb::WriteBatch::default();
                 for (column, key, value) in &records {
@@ -223,7 +273,7 @@ pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, report: &mut Repo
             timed(write).1
         },
     }
-    .ask(criterion, "commit", 10, report);
+    .ask(criterion, question, 20, report);
     let number = database.head().expect("readable").expect("a head").number;
     database
         .revert_to(number - number.min(200))

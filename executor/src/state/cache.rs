@@ -93,6 +93,15 @@ impl ReadCache {
         self.nodes.insert(key.to_vec(), Some(Arc::from(node)));
     }
 
+    /// Keeps the nodes of a patch. Those that it removes are left to grow old.
+    pub(super) fn keep_nodes(&self, patch: &Patch) {
+        for (key, node) in &patch.nodes {
+            if let Some(node) = node {
+                self.keep_node(key, node);
+            }
+        }
+    }
+
     /// To be called before the state in the database changes.
     pub(super) fn begin(&self) -> Change<'_> {
         let _alone = self.change.write().unwrap_or_else(PoisonError::into_inner);
@@ -114,14 +123,6 @@ impl Change<'_> {
             cache
                 .values
                 .insert(key.clone(), value.as_deref().map(Arc::from));
-        }
-        for (key, node) in &patch.nodes {
-            match node {
-                Some(node) => cache.keep_node(key, node),
-                None => {
-                    cache.nodes.remove(key);
-                }
-            }
         }
         let epoch = cache.epoch.load(Ordering::SeqCst);
         cache.epoch.store(epoch.wrapping_add(1), Ordering::SeqCst);

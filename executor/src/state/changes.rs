@@ -13,6 +13,7 @@ use sp_state_machine::{BackendTransaction, IndexOperation, OffchainChangesCollec
 pub type WriteSet = BTreeMap<Option<Vec<u8>>, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
 
 /// The effects of one block on state and beyond.
+#[derive(Clone)]
 pub struct BlockChanges {
     /// Every key touched, also where the value is the parent's.
     pub writes: WriteSet,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, DataBlockIndexType, Options,
 };
 
 use super::{
@@ -24,6 +24,11 @@ const COLUMNS_WITHOUT_UNDO: usize = 5;
 const CF_DEFAULT: &str = "default";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
+const OPENING_THREADS: i32 = 4;
+/// Blocks of values are read one at a time, and for one value mostly.
+const FLAT_BLOCK_BYTES: usize = 4 << 10;
+/// How full the table is that finds a key in a block, as RocksDB has it by default.
+const HASH_RATIO: f64 = 0.75;
 
 /// Removes what there is of a database that was never finished.
 pub(super) fn destroy(path: &Path) -> Result<(), OpenError> {
@@ -66,28 +71,43 @@ pub(super) fn options(new: bool, mode: DBRecoveryMode) -> Options {
     options.create_if_missing(new);
     options.create_missing_column_families(new);
     options.set_keep_log_file_num(4);
+    // For every column as many are started, however few files it has.
+    options.set_max_file_opening_threads(OPENING_THREADS);
     options
 }
 
 pub(super) fn columns(config: &DatabaseConfig) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(config.block_cache_bytes);
-    COLUMNS
-        .iter()
-        .map(|name| {
-            let mut table = BlockBasedOptions::default();
-            table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
-            table.set_block_size(BLOCK_BYTES);
-            table.set_block_cache(&cache);
-            // So that what finds blocks counts as well.
-            table.set_cache_index_and_filter_blocks(true);
-            table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-            let mut options = Options::default();
-            options.set_block_based_table_factory(&table);
-            options.set_write_buffer_size(config.write_buffer_bytes);
-            options.set_compression_type(DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(*name, options)
-        })
-        .collect()
+    let column = |name: &&'static str| {
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&tables(name, &cache));
+        options.set_write_buffer_size(config.write_buffer_bytes);
+        options.set_compression_type(DBCompressionType::Lz4);
+        ColumnFamilyDescriptor::new(*name, options)
+    };
+    COLUMNS.iter().map(column).collect()
+}
+
+/// What the files of a column are like.
+fn tables(name: &'static str, cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    table.set_block_size(BLOCK_BYTES);
+    if name == CF_FLAT {
+        table.set_block_size(FLAT_BLOCK_BYTES);
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        table.set_data_block_hash_ratio(HASH_RATIO);
+    }
+    // So that what finds blocks counts as well. It comes in pieces: a file's whole filter may be larger than the
+    // share of the cache it belongs to, and would be read again every time.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
+    table
 }
 
 /// RocksDB tells a held lock, a forbidden folder and a damaged file apart in text only.

@@ -17,6 +17,9 @@ use super::{
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
 };
 
+/// Room in a batch for the head and the like.
+const SMALL_RECORDS_BYTES: usize = 1 << 10;
+
 /// What is stored of a block beside its state. `header` and `receipts` are SCALE; extrinsics carry
 /// their length prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -164,14 +167,22 @@ impl Database {
         if found != undo.parent {
             return Err(stale(&undo.parent, &found));
         }
-        let mut batch = WriteBatch::default();
-        self.put_patch(&mut batch, patch);
         let key = number_key(block.number);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();
+        let undo = (self.history() > 0).then(|| undo.encode());
+        let blobs = [
+            &stored,
+            &block.receipts,
+            undo.as_ref().unwrap_or(&Vec::new()),
+        ]
+        .map(Vec::len);
+        let bytes = patch.bytes() + blobs.iter().sum::<usize>() + SMALL_RECORDS_BYTES;
+        let mut batch = WriteBatch::with_capacity_bytes(bytes);
+        self.put_patch(&mut batch, patch);
         batch.put_cf(self.column(CF_BLOCKS), key, stored);
         batch.put_cf(self.column(CF_RECEIPTS), key, &block.receipts);
-        if self.history() > 0 {
-            batch.put_cf(self.column(CF_UNDO), key, undo.encode());
+        if let Some(undo) = undo {
+            batch.put_cf(self.column(CF_UNDO), key, undo);
         }
         if let Some(too_old) = block.number.checked_sub(self.history()) {
             batch.delete_cf(self.column(CF_UNDO), number_key(too_old));

@@ -38,6 +38,9 @@ pub struct DatabaseConfig {
     pub cache_bytes: usize,
     /// Bytes of RocksDB's blocks that are kept in memory, with what it needs to find them; 64 MiB by default.
     pub block_cache_bytes: usize,
+    /// Whether a thread of the database looks for what a block writes while the block is executed, so that its root is
+    /// calculated from what is in memory; `true` by default. Without [`DatabaseConfig::cache_bytes`] there is none.
+    pub prefetch: bool,
 }
 
 impl Default for DatabaseConfig {
@@ -55,6 +58,7 @@ impl DatabaseConfig {
             write_buffer_bytes: WRITE_BUFFER_BYTES_DEFAULT,
             cache_bytes: CACHE_BYTES_DEFAULT,
             block_cache_bytes: BLOCK_CACHE_BYTES_DEFAULT,
+            prefetch: true,
         }
     }
 }

@@ -21,12 +21,16 @@ use super::{
     columns::{COLUMNS, check_columns, columns, destroy, open_error, options},
     folder::{Folder, checked, inspect_folder, is_to_be_checked, lock, mark, unmark},
     patch::Patch,
+    prefetch::Prefetch,
     recovery::{Opened, read_log},
     schema::{
         CF_META, CF_UNDO, FORMAT_VERSION, FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD,
         format_record, number_key, parse_format_record, parse_number_key,
     },
 };
+
+/// So many nodes are put into the cache by another thread while they are written.
+const MANY_NODES: usize = 1_000;
 
 /// What a database holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +60,12 @@ pub struct ColumnStat {
 
 /// A database of one chain: the state after its head block, and the blocks.
 pub struct Database {
-    rocksdb: DB,
+    /// The first to go, for it has the database open as well.
+    prefetch: OnceLock<Prefetch>,
+    rocksdb: Arc<DB>,
     path: PathBuf,
     config: DatabaseConfig,
-    cache: ReadCache,
+    cache: Arc<ReadCache>,
     recovery: Option<Recovery>,
     /// Held while a commit compares the head and writes.
     commit: Mutex<()>,
@@ -289,10 +295,11 @@ impl Database {
             |source| open_error(path, source),
         )?;
         Ok(Self {
-            rocksdb,
+            prefetch: OnceLock::new(),
+            rocksdb: Arc::new(rocksdb),
             path: path.to_owned(),
             config,
-            cache: ReadCache::new(config.cache_bytes),
+            cache: Arc::new(ReadCache::new(config.cache_bytes)),
             recovery,
             commit: Mutex::new(()),
             poison: OnceLock::new(),
@@ -413,7 +420,18 @@ impl Database {
     /// Writes `batch`, which changes the state as `patch` says, atomically and as durably as configured.
     pub(super) fn write_state(&self, batch: WriteBatch, patch: &Patch) -> Result<(), StateError> {
         let change = self.cache.begin();
-        self.write(batch)?;
+        std::thread::scope(|scope| {
+            let keep = || self.cache.keep_nodes(patch);
+            // Many are kept while they are written. The thread is waited for.
+            if patch.nodes.len() < MANY_NODES
+                || std::thread::Builder::new()
+                    .spawn_scoped(scope, keep)
+                    .is_err()
+            {
+                keep();
+            }
+            self.write(batch)
+        })?;
         change.done(patch);
         Ok(())
     }
@@ -421,6 +439,17 @@ impl Database {
     /// What is kept in memory of the state.
     pub(super) fn cache(&self) -> &ReadCache {
         &self.cache
+    }
+
+    /// Whether something reads ahead for roots.
+    pub(super) fn reads_ahead(&self) -> bool {
+        self.config.prefetch && self.config.cache_bytes > 0
+    }
+
+    /// What reads ahead for roots, if something does.
+    pub(super) fn prefetch(&self) -> Option<&Prefetch> {
+        let begin = || Prefetch::new(&self.rocksdb, &self.cache);
+        self.reads_ahead().then(|| self.prefetch.get_or_init(begin))
     }
 
     /// Writes `batch` atomically, as durably as configured.

@@ -19,7 +19,7 @@ use sp_externalities::{
 };
 use sp_state_machine::{Backend, Ext, OverlayedChanges};
 
-use super::metered_state::MeteredState;
+use super::{BlockState, metered_state::MeteredState};
 use crate::fuel::StateCost;
 
 /// What a removal answers that was not begun.
@@ -139,7 +139,7 @@ fn beginning<'k>(keys: impl Iterator<Item = &'k [u8]>, prefix: &[u8]) -> usize {
     keys.take_while(|key| key.starts_with(prefix)).count()
 }
 
-impl<'s, S> Externalities for MeteredStorage<'_, 's, S>
+impl<'s, S: BlockState> Externalities for MeteredStorage<'_, 's, S>
 where
     MeteredState<'s, S>: Backend<Blake2Hasher>,
 {
@@ -241,11 +241,13 @@ where
         for keys in &mut self.appended {
             keys.remove(&key);
         }
+        self.state.state.written(None, &key);
         self.reference().place_storage(key, value);
     }
 
     fn place_child_storage(&mut self, child: &ChildInfo, key: Vec<u8>, value: Option<Vec<u8>>) {
         if self.touch(child) && self.changed(1) {
+            self.state.state.written(Some(child), &key);
             self.reference().place_child_storage(child, key, value);
         }
     }
@@ -272,6 +274,7 @@ where
                 keys.insert(key.clone());
             }
         }
+        self.state.state.written(None, &key);
         self.reference().storage_append(key, value);
     }
 
@@ -340,7 +343,7 @@ where
     }
 }
 
-impl<'s, S> ExtensionStore for MeteredStorage<'_, 's, S>
+impl<'s, S: BlockState> ExtensionStore for MeteredStorage<'_, 's, S>
 where
     MeteredState<'s, S>: Backend<Blake2Hasher>,
 {

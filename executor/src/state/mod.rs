@@ -49,6 +49,7 @@ mod metered_state;
 mod metered_storage;
 mod open_check;
 mod patch;
+mod prefetch;
 mod proof;
 mod record_log;
 mod recovery;
@@ -88,7 +89,7 @@ pub use view::{NodeReader, StateView};
 
 pub use sp_externalities::Extensions;
 
-use sp_core::Blake2Hasher;
+use sp_core::{Blake2Hasher, storage::ChildInfo};
 use sp_state_machine::Backend;
 
 /// A state that blocks can be executed on.
@@ -104,6 +105,9 @@ pub trait BlockState: Backend<Blake2Hasher> {
 
     /// Digest of what the last calculation of the top root was given, where the state keeps track.
     fn last_root_delta(&self) -> Option<DeltaDigest>;
+
+    /// A key is written over the state, in the layer that is open.
+    fn written(&self, _child: Option<&ChildInfo>, _key: &[u8]) {}
 
     /// A layer of changes is opened over the state.
     fn open_layer(&self) {}

@@ -15,6 +15,9 @@ use super::{
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
+/// What an entry takes in a batch beside key and value: what it is, its column, and two lengths.
+const ENTRY_BYTES: usize = 8;
+
 /// Entries of a column: written, or removed.
 type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -50,6 +53,15 @@ impl Patch {
     pub(super) fn then(&mut self, other: Self) {
         self.flat.extend(other.flat);
         self.nodes.extend(other.nodes);
+    }
+
+    /// Bytes that it takes in a batch, about.
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.flat.iter().chain(&self.nodes);
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        entries
+            .map(|(key, value)| key.len() + bytes(value) + ENTRY_BYTES)
+            .sum()
     }
 
     /// The value under a key, if this decides about it; `None` within is none.

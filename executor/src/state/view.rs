@@ -31,6 +31,7 @@ use super::{
     delta::{DeltaHasher, effective_delta},
     history::Undo,
     patch::Patch,
+    prefetch::{Wanted, Written},
     schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
 };
 
@@ -45,6 +46,8 @@ pub struct StateView<'db> {
     patches: Vec<Arc<Patch>>,
     /// The uncommitted block whose state this is.
     on: Option<Arc<UncommittedBlock>>,
+    /// What is written over it, where something reads ahead.
+    written: Option<Written>,
     fault: Mutex<Option<StateError>>,
     last_delta: Mutex<Option<DeltaDigest>>,
 }
@@ -72,6 +75,7 @@ impl<'db> StateView<'db> {
             epoch,
             patches: Vec::new(),
             on: None,
+            written: database.reads_ahead().then(Written::default),
             fault: Mutex::new(None),
             last_delta: Mutex::new(None),
         }
@@ -186,6 +190,22 @@ impl<'db> StateView<'db> {
         }
         let column = self.database.column(CF_NODES);
         self.noted(self.snapshot.get_cf(column, key).map_err(StateError::from))
+    }
+
+    /// Has the keys looked for that were written since the last time.
+    fn read_ahead(&self) {
+        let keys = self.written.as_ref().map(Written::take);
+        let Some(keys) = keys.filter(|keys| !keys.is_empty()) else {
+            return;
+        };
+        if let Some(prefetch) = self.database.prefetch() {
+            prefetch.look(Wanted {
+                state_root: self.head.state_root,
+                epoch: self.epoch,
+                patches: self.patches.clone(),
+                keys,
+            });
+        }
     }
 
     /// Keeps the first fault and passes the result on.
@@ -335,6 +355,25 @@ impl BlockState for StateView<'_> {
             .last_delta
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self, child: Option<&ChildInfo>, key: &[u8]) {
+        if let Some(written) = &self.written {
+            written.add(child, key);
+        }
+    }
+
+    fn open_layer(&self) {
+        // What the block itself has written stays.
+        self.read_ahead();
+    }
+
+    fn close_layer(&self, kept: bool) {
+        if kept {
+            self.read_ahead();
+        } else if let Some(written) = &self.written {
+            written.forget();
+        }
     }
 }
 

@@ -39,7 +39,8 @@ use self::{
     twin::{Tally, Twin},
 };
 
-/// Programs in a short run; `SLACKWATER_STATE_PROGRAMS` says otherwise.
+/// Programs in a short run; `SLACKWATER_STATE_PROGRAMS` says otherwise, and `SLACKWATER_STATE_FIRST` with which number
+/// they begin.
 const PROGRAMS: usize = 20_000;
 /// A database that holds this state only.
 fn database_with(storage: &Storage, version: StateVersion) -> (Database, tempfile::TempDir, Head) {
@@ -53,6 +54,7 @@ fn database_with(storage: &Storage, version: StateVersion) -> (Database, tempfil
 #[test]
 fn random_programs_agree_with_the_reference() {
     let programs = runs("SLACKWATER_STATE_PROGRAMS", PROGRAMS);
+    let first = runs("SLACKWATER_STATE_FIRST", 0);
     let versions = [StateVersion::V0, StateVersion::V1];
     let kinds = versions.map(|version| [Keys::Any, Keys::OneLength].map(|keys| (version, keys)));
     let kinds = kinds.concat();
@@ -63,7 +65,7 @@ fn random_programs_agree_with_the_reference() {
                 let own = (kind..programs).step_by(kinds.len());
                 scope.spawn(move || {
                     let mut twin = Twin::new(version, keys);
-                    own.for_each(|number| twin.program(number));
+                    own.for_each(|number| twin.program(first + number));
                     twin.tally
                 })
             })
@@ -71,7 +73,7 @@ fn random_programs_agree_with_the_reference() {
         let done = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         done.map(|tally| tally.expect("no difference")).collect()
     });
-    eprintln!("{programs} programs: {tallies:#?}");
+    eprintln!("{programs} programs from {first} on: {tallies:#?}");
     for tally in &tallies {
         let Tally {
             blocks,

@@ -1,5 +1,6 @@
 //! Random programs of storage operations, the same on every side they are run on.
 
+use slackwater_tests::random;
 use sp_core::{
     H256,
     storage::{ChildInfo, StateVersion, well_known_keys::is_child_storage_key},
@@ -22,20 +23,16 @@ pub(crate) enum Keys {
     OneLength,
 }
 
-/// SplitMix64: the same programs on every machine.
+/// What programs are drawn from.
 #[derive(Clone)]
 pub(crate) struct Random {
-    pub(crate) state: u64,
+    pub(crate) numbers: random::Random,
     pub(crate) keys: Keys,
 }
 
 impl Random {
     pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.numbers.draw()
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {

@@ -29,14 +29,15 @@ pub(crate) fn run_block<S: BlockState>(
     run_layers(layers, random, version, |_, _| {})
 }
 
-/// The same in a RocksDB transaction with savepoints. `state` has these contents.
+/// The same in a RocksDB transaction of `store`. `state` has these contents.
 pub(crate) fn run_savepoints<S: BlockState>(
+    store: &SavepointStore,
     state: &S,
     contents: &Storage,
     random: &Random,
     version: StateVersion,
 ) -> (Vec<Answer>, BlockChanges) {
-    let store = SavepointStore::new(contents);
+    store.hold(contents);
     run_layers(store.begin(state), random, version, |_, _| {})
 }
 

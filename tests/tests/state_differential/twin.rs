@@ -9,6 +9,7 @@ use slackwater_executor::state::{
     BlockChanges, BlockRecord, CommitError, Database, DatabaseConfig, Durability, Head,
     MemoryState, StateError, StateView, UncommittedBlock,
 };
+use slackwater_tests::savepoints::SavepointStore;
 use sp_core::{
     H256,
     storage::{ChildInfo, StateVersion, Storage, well_known_keys::is_child_storage_key},
@@ -34,6 +35,8 @@ const SAVEPOINTS: u64 = 16;
 const ITERATIONS: usize = 4;
 /// Blocks that can be undone.
 const HISTORY: u64 = 40;
+/// Room of each kind that the database has in memory. It is opened often.
+const MEMORY_BYTES: usize = 1 << 20;
 
 /// Every way of iterating gives the same keys and values.
 fn compare_iteration(view: &StateView<'_>, memory: &Reference, random: &mut Random, what: &str) {
@@ -68,6 +71,7 @@ pub(crate) struct Twin {
     keys: Keys,
     /// The head, and the blocks that can be reverted to before it.
     states: VecDeque<(Head, Storage)>,
+    savepoints: SavepointStore,
     pub(crate) tally: Tally,
 }
 
@@ -99,6 +103,7 @@ impl Twin {
             folder,
             version,
             keys,
+            savepoints: SavepointStore::new(&storage),
             states: VecDeque::from([(head.expect("imports"), storage)]),
             tally: Tally::default(),
         }
@@ -107,6 +112,9 @@ impl Twin {
     fn open(folder: &tempfile::TempDir) -> Database {
         let config = DatabaseConfig {
             history_blocks: HISTORY,
+            write_buffer_bytes: MEMORY_BYTES,
+            cache_bytes: MEMORY_BYTES,
+            block_cache_bytes: MEMORY_BYTES,
             ..DatabaseConfig::new(Durability::Buffered)
         };
         Database::open_with(folder.path(), config).expect("opens")
@@ -139,7 +147,7 @@ impl Twin {
         let (answers, _) = run_noted(&memory, random, version);
         assert_eq!(ours.0, answers, "{what}: answers in memory");
         if random.clone().below(SAVEPOINTS) == 0 {
-            let there = run_savepoints(&memory, storage, random, version);
+            let there = run_savepoints(&self.savepoints, &memory, storage, random, version);
             compare_savepoints(&ours, &there, what);
             self.tally.savepoints += 1;
         }
@@ -247,7 +255,7 @@ impl Twin {
 
     pub(crate) fn program(&mut self, number: usize) {
         let mut random = Random {
-            state: number as u64 ^ 0x5eed,
+            numbers: slackwater_tests::random::Random(number as u64 ^ 0x5eed),
             keys: self.keys,
         };
         let what = format!("program {number} ({:?}, {:?})", self.version, self.keys);

@@ -147,6 +147,8 @@ pub(crate) fn config(buffered: bool) -> DatabaseConfig {
     };
     DatabaseConfig {
         history_blocks: HISTORY_BLOCKS,
+        // Its reads would come at any time, and the reads that fail are counted.
+        prefetch: false,
         // So small that files are written, and written together, all the time.
         write_buffer_bytes: 64 << 10,
         ..DatabaseConfig::new(durability)

@@ -249,6 +249,25 @@ unsafe fn path_of(path: *const c_char) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }
 
+/// Does what the system does, if it is not refused, and tells the layer.
+fn asked(
+    mut guard: MutexGuard<'static, Option<Layer>>,
+    system: impl FnOnce() -> c_int,
+    done: impl FnOnce(&mut Layer),
+) -> c_int {
+    let Some(layer) = guard.as_mut() else {
+        return system();
+    };
+    if let Some(refusal) = layer.refused(Kind::Other, 0) {
+        return refusal;
+    }
+    let answer = system();
+    if answer == 0 {
+        done(layer);
+    }
+    answer
+}
+
 /// What a system call that answers with a small number answered.
 fn small(answer: i64) -> c_int {
     c_int::try_from(answer).unwrap_or(-1)
@@ -416,20 +435,14 @@ fn truncate_file(fd: c_int, length: off_t) -> c_int {
         // SAFETY: takes a descriptor and a number.
         small(unsafe { libc::syscall(libc::SYS_ftruncate, fd, length) })
     };
-    let Some((mut guard, open)) = watched_open(fd) else {
+    let Some((guard, open)) = watched_open(fd) else {
         return system();
     };
-    let Some(layer) = guard.as_mut() else {
-        return system();
-    };
-    if let Some(refusal) = layer.refused(Kind::Other, 0) {
-        return refusal;
-    }
-    let answer = system();
-    if let (0, Open::File { file, .. }, Ok(length)) = (answer, open, usize::try_from(length)) {
-        layer.watch.told(Event::Truncated { file, length });
-    }
-    answer
+    asked(guard, system, |layer| {
+        if let (Open::File { file, .. }, Ok(length)) = (open, usize::try_from(length)) {
+            layer.watch.told(Event::Truncated { file, length });
+        }
+    })
 }
 
 /// Takes a descriptor and a number.
@@ -454,20 +467,10 @@ unsafe extern "C" fn unlink(path: *const c_char) -> c_int {
     };
     // SAFETY: the caller gives a string.
     let name = unsafe { path_of(path) };
-    let Some(mut guard) = watched(&name) else {
+    let Some(guard) = watched(&name) else {
         return system();
     };
-    let Some(layer) = guard.as_mut() else {
-        return system();
-    };
-    if let Some(refusal) = layer.refused(Kind::Other, 0) {
-        return refusal;
-    }
-    let answer = system();
-    if answer == 0 {
-        layer.removed(name);
-    }
-    answer
+    asked(guard, system, |layer| layer.removed(name))
 }
 
 /// A system call that gives a file another name.
@@ -482,20 +485,10 @@ unsafe fn name_file(
 ) -> c_int {
     // SAFETY: the caller's promise.
     let (old, new) = (unsafe { path_of(from) }, unsafe { path_of(to) });
-    let Some(mut guard) = watched(&old) else {
+    let Some(guard) = watched(&old) else {
         return system();
     };
-    let Some(layer) = guard.as_mut() else {
-        return system();
-    };
-    if let Some(refusal) = layer.refused(Kind::Other, 0) {
-        return refusal;
-    }
-    let answer = system();
-    if answer == 0 {
-        done(layer, old, new);
-    }
-    answer
+    asked(guard, system, |layer| done(layer, old, new))
 }
 
 /// # Safety

@@ -1,0 +1,368 @@
+//! Reading ahead for roots. A guest asks for the root of a block at its end, but what a kept layer has written is known
+//! before: a thread looks for those keys meanwhile, so that the nodes a root is calculated over are in the cache then,
+//! and the values and nodes that undoing the block needs.
+//!
+//! Invariant: it fills the cache and does nothing else, so results are the same with and without it, whenever it runs.
+//! What it fails to read is read again by who needs it. Cost: a thread, begun by the first key; where it is behind,
+//! keys are left out.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use rocksdb::DB;
+use sp_core::{Blake2Hasher, H256, storage::ChildInfo};
+use sp_state_machine::{Backend, TrieBackendBuilder, TrieBackendStorage};
+use sp_trie::{DBValue, prefixed_key};
+
+use super::{
+    Place,
+    cache::{Epoch, ReadCache},
+    patch::Patch,
+    schema::{CF_FLAT, CF_NODES, FlatSpace},
+    view::Prefix,
+};
+
+/// Layers whose keys may wait.
+const QUEUE: usize = 64;
+
+/// Keys of a state to be looked for.
+pub(super) struct Wanted {
+    pub(super) state_root: H256,
+    /// As the view has it.
+    pub(super) epoch: Option<Epoch>,
+    /// As the view has them.
+    pub(super) patches: Vec<Arc<Patch>>,
+    pub(super) keys: Vec<Place>,
+}
+
+enum Task {
+    Look(Wanted),
+    #[cfg(test)]
+    Answer(SyncSender<()>),
+}
+
+/// The thread that reads ahead for a database. Dropping it waits until it has closed the database.
+pub(super) struct Prefetch {
+    /// `None` while it ends, and where no thread could be begun.
+    queue: Option<SyncSender<Task>>,
+    thread: Option<JoinHandle<()>>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Prefetch {
+    pub(super) fn new(rocksdb: &Arc<DB>, cache: &Arc<ReadCache>) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let (queue, tasks) = sync_channel(QUEUE);
+        let nodes = Nodes {
+            rocksdb: Arc::clone(rocksdb),
+            cache: Arc::clone(cache),
+            patches: Vec::new(),
+        };
+        let thread = Builder::new().name("slackwater-prefetch".to_owned());
+        let thread = thread.spawn({
+            let ends = Arc::clone(&ends);
+            move || work(&tasks, &nodes, &ends)
+        });
+        match thread {
+            Ok(thread) => Self {
+                queue: Some(queue),
+                thread: Some(thread),
+                ends,
+            },
+            Err(reason) => {
+                log::warn!(target: "slackwater::state", "nothing is read ahead: {reason}");
+                Self {
+                    queue: None,
+                    thread: None,
+                    ends,
+                }
+            }
+        }
+    }
+
+    /// Has these keys looked for, unless too many are waiting.
+    pub(super) fn look(&self, wanted: Wanted) {
+        if let Some(queue) = &self.queue {
+            // Whoever needs them reads them.
+            let _full = queue.try_send(Task::Look(wanted));
+        }
+    }
+
+    /// Waits until all was looked for.
+    #[cfg(test)]
+    fn settle(&self) {
+        let (done, wait) = sync_channel(1);
+        let queue = self.queue.as_ref().expect("a thread");
+        queue.send(Task::Answer(done)).expect("it runs");
+        wait.recv().expect("it answers");
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has ended, too.
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// Keys that are written in a block, as they come.
+#[derive(Default)]
+pub(super) struct Written(Mutex<Keys>);
+
+#[derive(Default)]
+struct Keys {
+    /// All but those of layers that were rolled back.
+    known: HashSet<Place>,
+    /// Those that were not taken.
+    waiting: Vec<Place>,
+}
+
+impl Written {
+    /// A key is written.
+    pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (
+            child.map(|child| child.storage_key().to_vec()),
+            key.to_vec(),
+        );
+        if keys.known.insert(place.clone()) {
+            keys.waiting.push(place);
+        }
+    }
+
+    /// The new ones, which are to stay.
+    pub(super) fn take(&self) -> Vec<Place> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut keys.waiting)
+    }
+
+    /// The new ones were rolled back.
+    pub(super) fn forget(&self) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in std::mem::take(&mut keys.waiting) {
+            keys.known.remove(&place);
+        }
+    }
+}
+
+fn work(tasks: &Receiver<Task>, nodes: &Nodes, ends: &AtomicBool) {
+    for task in tasks {
+        match task {
+            Task::Look(wanted) => nodes.clone().look(wanted, ends),
+            #[cfg(test)]
+            Task::Answer(done) => done.send(()).expect("somebody waits"),
+        }
+    }
+}
+
+/// Reads nodes into the cache.
+#[derive(Clone)]
+struct Nodes {
+    rocksdb: Arc<DB>,
+    cache: Arc<ReadCache>,
+    patches: Vec<Arc<Patch>>,
+}
+
+impl Nodes {
+    fn look(mut self, wanted: Wanted, ends: &AtomicBool) {
+        let Wanted {
+            state_root,
+            epoch,
+            patches,
+            keys,
+        } = wanted;
+        self.patches = patches;
+        let values = self.clone();
+        let trie = TrieBackendBuilder::new(self, state_root).build();
+        for (child, key) in keys {
+            if ends.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Some(epoch) = epoch {
+                values.value(epoch, &FlatSpace::of(child.as_deref()).key(&key));
+            }
+            // Where the state has changed meanwhile there may be no such nodes any more.
+            let _value = match child {
+                None => trie.storage(&key),
+                Some(child) => trie.child_storage(&ChildInfo::new_default(&child), &key),
+            };
+        }
+    }
+
+    /// Reads a value into the cache, unless it is there.
+    fn value(&self, epoch: Epoch, key: &[u8]) {
+        let is_patched = self.patches.iter().any(|patch| patch.value(key).is_some());
+        if is_patched || self.cache.value(epoch, key).is_some() {
+            return;
+        }
+        let column = self.rocksdb.cf_handle(CF_FLAT);
+        if let Some(Ok(value)) = column.map(|column| self.rocksdb.get_pinned_cf(column, key)) {
+            // If the state has changed meanwhile it is not kept.
+            self.cache.keep_value(epoch, key, value.as_deref());
+        }
+    }
+}
+
+impl TrieBackendStorage<Blake2Hasher> for Nodes {
+    fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
+        let key = prefixed_key::<Blake2Hasher>(hash, prefix);
+        if let Some(node) = self.patches.iter().find_map(|patch| patch.node(&key)) {
+            return Ok(Some(node.to_vec()));
+        }
+        if let Some(node) = self.cache.node(&key) {
+            return Ok(Some(node.to_vec()));
+        }
+        let Some(column) = self.rocksdb.cf_handle(CF_NODES) else {
+            return Ok(None);
+        };
+        let node = self.rocksdb.get_cf(column, &key);
+        let node = node.map_err(|error| error.to_string())?;
+        if let Some(node) = &node {
+            self.cache.keep_node(&key, node);
+        }
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sp_core::storage::{StateVersion, Storage};
+    use sp_externalities::{Extensions, Externalities};
+
+    use super::super::{
+        BlockChanges, BlockLayers, BlockRecord, Database, DatabaseConfig, Durability, StateView,
+        UncommittedBlock,
+    };
+
+    const VERSION: StateVersion = StateVersion::V1;
+    const KEYS: u32 = 3_000;
+    const CHANGED: u32 = 50;
+
+    fn storage() -> Storage {
+        let entries =
+            || (0..KEYS).map(|n| (n.to_be_bytes().to_vec(), vec![n.to_be_bytes()[3]; 60]));
+        let mut storage = Storage {
+            top: entries().collect(),
+            ..Storage::default()
+        };
+        let child = sp_core::storage::ChildInfo::new_default(b"child");
+        let contents = sp_core::storage::StorageChild {
+            data: entries().collect(),
+            child_info: child,
+        };
+        storage.children_default.insert(b"child".to_vec(), contents);
+        storage
+    }
+
+    fn database(prefetch: bool) -> (Database, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = DatabaseConfig {
+            prefetch,
+            ..DatabaseConfig::new(Durability::Buffered)
+        };
+        let database = Database::open_with(folder.path(), config).expect("opens");
+        let prepared = database.prepare_state(&storage(), VERSION).expect("state");
+        let head = database.import_state(prepared, 0, Default::default());
+        head.expect("imports");
+        drop(database);
+        let database = Database::open_with(folder.path(), config).expect("opens");
+        (database, folder)
+    }
+
+    /// A block that writes, and in a layer that is rolled back, other keys; `then` looks at what there is before the root
+    /// is calculated.
+    fn block(view: &StateView<'_>, then: impl FnOnce()) -> BlockChanges {
+        let mut layers = BlockLayers::new(view, Extensions::new());
+        for (first, kept) in [(0, true), (1, false)] {
+            layers.layered(
+                |layers| {
+                    let guest = |ext: &mut dyn Externalities| {
+                        for number in 0..CHANGED {
+                            let key = (number * 20 + first).to_be_bytes().to_vec();
+                            let child = sp_core::storage::ChildInfo::new_default(b"child");
+                            ext.place_storage(key.clone(), Some(vec![1; 60]));
+                            ext.place_child_storage(&child, key, Some(vec![2; 60]));
+                        }
+                    };
+                    layers.run(guest).expect("readable");
+                },
+                |()| kept,
+            );
+        }
+        then();
+        layers.finish(VERSION).expect("a root")
+    }
+
+    /// Which of the nodes that the block removes are in the cache.
+    fn cached(database: &Database, changes: &BlockChanges) -> (usize, usize) {
+        let nodes = changes.nodes.clone().drain();
+        let removed = nodes.iter().filter(|(_, (_, count))| *count < 0);
+        let found = removed
+            .clone()
+            .filter(|(key, _)| database.cache().node(key).is_some());
+        (found.count(), removed.count())
+    }
+
+    #[test]
+    fn what_a_kept_layer_writes_is_read_ahead_and_what_is_rolled_back_is_not() {
+        let (plain, _folder) = database(false);
+        let view = plain.view().expect("a head");
+        let expected = block(&view, || assert!(!plain.reads_ahead()));
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let rolled_back = |key: u32| {
+            let space = super::FlatSpace::top();
+            let epoch = ahead.cache().epoch().expect("a state");
+            ahead.cache().value(epoch, &space.key(&key.to_be_bytes()))
+        };
+        let changes = block(&view, || {
+            ahead.prefetch().expect("on").settle();
+            let (found, removed) = cached(&ahead, &expected);
+            assert!(removed > CHANGED as usize, "{removed} nodes");
+            assert_eq!(found, removed);
+            assert_eq!(rolled_back(0), Some(Some(vec![0; 60].into())));
+            assert_eq!(rolled_back(1), None);
+        });
+        assert_eq!(changes.state_root, expected.state_root);
+    }
+
+    #[test]
+    fn states_on_uncommitted_blocks_are_read_ahead_as_well() {
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let changes = block(&view, || {});
+        let record = BlockRecord {
+            number: 1,
+            hash: Default::default(),
+            header: Vec::new(),
+            extrinsics: Vec::new(),
+            receipts: Vec::new(),
+        };
+        let first = UncommittedBlock::new(&view, changes, record).expect("readable");
+        drop(view);
+        let view = ahead.view_on(&first).expect("on the head");
+        let (plain, _plain) = database(false);
+        let expected = {
+            let view = plain.view_on(&first).expect("on the head");
+            block(&view, || {})
+        };
+        let changes = block(&view, || ahead.prefetch().expect("on").settle());
+        assert_eq!(changes.state_root, expected.state_root);
+        // Dropping waits for the thread, so that the folder can be opened again at once.
+        let path = ahead.path().to_owned();
+        drop((view, first));
+        drop(ahead);
+        Database::open_with(&path, DatabaseConfig::default()).expect("closed");
+    }
+}
