@@ -307,6 +307,18 @@ impl Database {
         })
     }
 
+    /// All entries of `column` that `snapshot` shows, which is to live longer.
+    pub(super) fn entries_as_of(
+        &self,
+        column: &'static str,
+        snapshot: &rocksdb::Snapshot<'_>,
+    ) -> rocksdb::DBRawIterator<'_> {
+        let mut options = rocksdb::ReadOptions::default();
+        options.set_snapshot(snapshot);
+        let column = self.column(column);
+        self.rocksdb.raw_iterator_cf_opt(column, options)
+    }
+
     /// The folder the database lives in.
     pub fn path(&self) -> &Path {
         &self.path

@@ -59,6 +59,7 @@ mod transaction;
 mod trie_state;
 mod uncommitted;
 mod view;
+mod walker;
 
 pub use access::{Access, Change, Place};
 pub use changes::{BlockChanges, WriteSet};

@@ -29,8 +29,8 @@ use super::{
     view::Prefix,
 };
 
-/// Layers whose keys may wait.
-const QUEUE: usize = 64;
+/// Layers whose keys may wait: those of a block. The view holds their keys as well.
+const QUEUE: usize = 4_096;
 
 /// Keys of a state to be looked for.
 pub(super) struct Wanted {

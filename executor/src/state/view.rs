@@ -6,7 +6,7 @@
 //!
 //! Invariant: all reads of a view see one database snapshot, whatever is committed meanwhile. A
 //! failing read is remembered and reported by [`BlockState::check`]; results after it are void.
-//! Cost: a read is one RocksDB lookup, the next key one seek, a root proportional to the changed
+//! Cost: a read is one RocksDB lookup, the next key one seek, or one step of a walk, a root proportional to the changed
 //! keys times the depth of the trie.
 
 use std::{
@@ -33,11 +33,14 @@ use super::{
     patch::Patch,
     prefetch::{Wanted, Written},
     schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
+    walker::Walker,
 };
 
 /// A consistent, read-only view of the state after one block.
 pub struct StateView<'db> {
     database: &'db Database,
+    /// Goes before the snapshot, which it reads.
+    walker: Walker<'db>,
     snapshot: rocksdb::Snapshot<'db>,
     head: Head,
     /// The state that the snapshot shows, where cached values may be of it.
@@ -70,6 +73,7 @@ impl<'db> StateView<'db> {
     ) -> Self {
         Self {
             database,
+            walker: Walker::default(),
             snapshot,
             head,
             epoch,
@@ -252,9 +256,8 @@ impl<'db> StateView<'db> {
         count: usize,
     ) -> Result<VecDeque<Vec<u8>>, StateError> {
         let start = space.key(start);
-        let column = self.database.column(CF_FLAT);
-        let mut entries = self.snapshot.raw_iterator_cf(column);
-        entries.seek(&start);
+        let begin = || self.database.entries_as_of(CF_FLAT, &self.snapshot);
+        let mut entries = self.walker.walk(&start, begin);
         let patches = self.patches.iter();
         let mut patches: Vec<_> = patches.map(|patch| patch.from(&start).peekable()).collect();
         let mut found = VecDeque::new();
@@ -277,11 +280,13 @@ impl<'db> StateView<'db> {
             if decided.unwrap_or(true) {
                 found.push_back(stripped.to_vec());
             }
-            if entries.key() == Some(&key) {
+            // It rests where the next walk is likely to begin.
+            if found.len() < count && entries.key() == Some(&key) {
                 entries.next();
             }
         }
         self.noted(entries.status().map_err(StateError::from))?;
+        self.walker.rest(entries);
         Ok(found)
     }
 
