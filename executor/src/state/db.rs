@@ -11,7 +11,7 @@ use std::{
 };
 
 use codec::{Decode, DecodeAll, Encode};
-use rocksdb::{DB, WriteBatch, WriteOptions, checkpoint::Checkpoint};
+use rocksdb::{DB, DBRecoveryMode, WriteBatch, WriteOptions, checkpoint::Checkpoint};
 use sp_core::Blake2Hasher;
 use sp_trie::{LayoutV1, empty_trie_root};
 
@@ -292,19 +292,53 @@ impl Database {
         let Opened { rocksdb, recovery } = read_log(
             path,
             |mode| DB::open_cf_descriptors(&options(new, mode), path, columns(&config)),
+            || Self::is_whole(path, config, &lock),
             |source| open_error(path, source),
         )?;
+        let database = Self::of(rocksdb, path, config, lock);
         Ok(Self {
+            recovery,
+            ..database
+        })
+    }
+
+    fn of(rocksdb: DB, path: &Path, config: DatabaseConfig, lock: File) -> Self {
+        Self {
             prefetch: OnceLock::new(),
             rocksdb: Arc::new(rocksdb),
             path: path.to_owned(),
             config,
             cache: Arc::new(ReadCache::new(config.cache_bytes)),
-            recovery,
+            recovery: None,
             commit: Mutex::new(()),
             poison: OnceLock::new(),
             _lock: lock,
-        })
+        }
+    }
+
+    /// Whether files and log together hold a state. Nothing is written, and the log stays what it is.
+    fn is_whole(path: &Path, config: DatabaseConfig, lock: &File) -> Result<bool, OpenError> {
+        let options = options(false, DBRecoveryMode::PointInTime);
+        let opened = DB::open_cf_descriptors_read_only(&options, path, columns(&config), false);
+        let rocksdb = match opened {
+            Ok(rocksdb) => rocksdb,
+            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => return Ok(false),
+            Err(error) => return Err(open_error(path, error)),
+        };
+        let lock = lock.try_clone().map_err(|source| OpenError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        let tried = Self::of(rocksdb, path, config, lock);
+        let Some(head) = tried.head()? else {
+            return Ok(true);
+        };
+        let checked = tried.check_head(&head);
+        match checked.and_then(|()| tried.check_all(&head)) {
+            Ok(()) => Ok(true),
+            Err(error @ StateError::Database(_)) => Err(error.into()),
+            Err(_) => Ok(false),
+        }
     }
 
     /// All entries of `column` that `snapshot` shows, which is to live longer.

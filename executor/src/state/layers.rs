@@ -11,7 +11,7 @@
 
 use std::{
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
 use sp_core::{
@@ -129,13 +129,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         let mut empty = OverlayedChanges::default();
         let mut storage =
             MeteredStorage::new(&mut self.overlay, &state, &mut self.extensions, &mut empty);
-        let result = match &mut self.access {
+        let access = &mut self.access;
+        let result = catch_unwind(AssertUnwindSafe(|| match access {
             None => guest(&mut storage),
             Some(AccessLog { notes, .. }) => guest(&mut Noting {
                 storage: &mut storage,
                 notes,
             }),
-        };
+        }));
         // The overlay rolls back what the guest has left open, and knows nothing of extensions.
         for _ in depth..self.overlay.transaction_depth() {
             self.extensions
@@ -145,6 +146,8 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             self.void(depth);
             return Err(fault);
         }
+        // The reference panics where a value cannot be read; any other panic is not ours.
+        let result = result.unwrap_or_else(|panic| resume_unwind(panic));
         self.overlay.exit_runtime().expect(LOCKSTEP);
         Ok(result)
     }

@@ -5,10 +5,12 @@
 //! says so.
 //!
 //! Where blocks are left to the operating system, a power cut may also take the end of one file of the log and leave the
-//! next, which then is put aside: RocksDB would go on with it, to a state that never was.
+//! next, which then is put aside: RocksDB would go on with it, to a state that never was. If it has taken all that the
+//! first file held, or that held nothing, sequence numbers do not tell; then it is tried whether there is a state.
 //!
 //! Invariant: without a [`Recovery`] every record of the log was read. What is cut off where one record ends and the
-//! next begins cannot be told. Cost: none; a second opening where the first one failed.
+//! next begins cannot be told. Cost: none; a second opening where the first one failed, and where it must be tried a read of
+//! the whole state.
 
 use std::{fmt, path::Path};
 
@@ -58,16 +60,17 @@ pub(super) struct Opened<T> {
     pub(super) recovery: Option<Recovery>,
 }
 
-/// Opens with the whole log; where that is damaged, with what comes before the damage.
+/// Opens with the whole log; where that is damaged, with what comes before the damage. `is_whole` looks, without opening
+/// for good, whether all files together lead to a state.
 pub(super) fn read_log<T>(
     path: &Path,
     open: impl Fn(DBRecoveryMode) -> Result<T, Error>,
+    is_whole: impl Fn() -> Result<bool, OpenError>,
     error: impl Fn(Error) -> OpenError,
 ) -> Result<Opened<T>, OpenError> {
     // Opening writes what it has read to files, and removes the log.
     let mut logs = logs(path)?;
-    let reason = prepare(path, &mut logs)?;
-    let reason = match reason {
+    let reason = match prepare(path, &mut logs, is_whole)? {
         Some(reason) => reason,
         None => match open(DBRecoveryMode::AbsoluteConsistency) {
             Ok(rocksdb) => {
@@ -91,43 +94,79 @@ pub(super) fn read_log<T>(
     })
 }
 
-/// Makes sure that RocksDB does not read what is behind writes that are lost. Why some are, if they are.
-fn prepare(path: &Path, logs: &mut Vec<String>) -> Result<Option<String>, OpenError> {
-    let mut fault = None;
+/// What the frames of the log's files say, in the order of the files.
+#[derive(Default)]
+struct Found {
+    /// What is wrong with the last file that is read.
+    fault: Option<(String, Fault)>,
+    /// The first file that begins behind writes that are lost.
+    lost: Option<usize>,
+    /// The first file behind one that has lost what it held, or held nothing.
+    unsure: Option<usize>,
+}
+
+/// Looks at the frames of all files.
+fn inspect(path: &Path, logs: &[String]) -> Result<Found, OpenError> {
+    let mut found = Found::default();
     // The sequence number behind the last write.
     let mut end = None;
     let mut has_empty = false;
-    for index in 0..logs.len() {
-        let log = &logs[index];
+    for (index, log) in logs.iter().enumerate() {
         let frame = frame_of(path, log)?;
         if let Some((end, first)) = end.zip(frame.first) {
             if first > end {
-                let reason = format!("{log} begins behind writes that are lost");
-                for later in logs.split_off(index) {
-                    put_aside(path, &later)?;
-                }
-                end_hole(path, fault.as_ref())?;
-                return Ok(Some(reason));
+                found.lost = Some(index);
+                return Ok(found);
             }
             // What was wrong before was seen when this log was begun.
-            fault = None;
+            found.fault = None;
         }
-        // Whether one has lost all it held is not known.
         has_empty |= !frame.has_records && end.is_none();
         if has_empty && frame.has_records {
-            let_be_checked(path)?;
+            found.unsure.get_or_insert(index);
         }
         match frame.fault {
             Some(kind @ Fault::Kind { .. }) => return Err(damaged(path, log, &kind)),
-            Some(other) => fault = Some((log.clone(), other)),
+            Some(other) => found.fault = Some((log.clone(), other)),
             None => {}
         }
         if frame.has_records {
             end = frame.end;
         }
     }
+    Ok(found)
+}
+
+/// Makes sure that RocksDB does not read what is behind writes that are lost. Why some are, if they are.
+fn prepare(
+    path: &Path,
+    logs: &mut Vec<String>,
+    is_whole: impl Fn() -> Result<bool, OpenError>,
+) -> Result<Option<String>, OpenError> {
+    let Found {
+        fault,
+        lost,
+        unsure,
+    } = inspect(path, logs)?;
+    let mut reason = lost.map(|index| behind_lost(path, logs, index));
     end_hole(path, fault.as_ref())?;
-    Ok(fault.map(|(log, fault)| format!("{log}: {fault}")))
+    if let Some(index) = unsure
+        && !is_whole()?
+    {
+        reason = Some(behind_lost(path, logs, index));
+        let_be_checked(path)?;
+    }
+    let fault = fault.map(|(log, fault)| format!("{log}: {fault}"));
+    Ok(reason.transpose()?.or(fault))
+}
+
+/// Puts this file and those behind it aside. Why.
+fn behind_lost(path: &Path, logs: &mut Vec<String>, index: usize) -> Result<String, OpenError> {
+    let reason = format!("{} begins behind writes that are lost", logs[index]);
+    for later in logs.split_off(index) {
+        put_aside(path, &later)?;
+    }
+    Ok(reason)
 }
 
 /// RocksDB may go on behind what it takes for padding.
