@@ -144,10 +144,6 @@ struct Written {
     root: Duration,
 }
 
-fn changes(view: &StateView<'_>, chain: &Chain, turn: u64) -> BlockChanges {
-    written(view, chain, turn, || {}).changes
-}
-
 /// Roots of blocks whose execution goes on for a while behind the writes, with and without a thread that reads ahead.
 /// Both have the same caches, which were not used before.
 pub(crate) fn roots_ahead(criterion: &mut Criterion, chain: &Chain, report: &mut Report) {
@@ -224,7 +220,8 @@ pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, undo: bool, repor
     let bare = bare(&database, chain, question);
     let block = |turn| {
         let view = database.view().expect("a head");
-        let changes = changes(&view, chain, turn);
+        // Execution takes its time.
+        let changes = written(&view, chain, turn, || std::thread::sleep(EXECUTION)).changes;
         let record = record(view.head().number + 1, turn);
         let records = records(&view, &changes, &record);
         (changes, record, records)

@@ -28,7 +28,7 @@ const IN_TABLES: u8 = 4;
 pub(crate) const IN_FILES: u8 = 5;
 /// Blocks of the database.
 const BLOCKS: u8 = 7;
-const VERSION: StateVersion = StateVersion::V1;
+pub(crate) const VERSION: StateVersion = StateVersion::V1;
 
 /// What must be found after a block.
 pub(crate) struct Known {

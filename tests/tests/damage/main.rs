@@ -14,11 +14,13 @@ mod chain;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use slackwater_executor::state::{Database, Durability, OpenError, Recovery};
+use slackwater_executor::state::{
+    BlockLayers, Database, DatabaseConfig, Durability, Extensions, OpenError, Recovery, StateError,
+};
 use slackwater_tests::{COLUMNS, runs};
 use sp_core::storage::{StateVersion, Storage};
 
-use self::chain::{Chain, IN_FILES, files, log};
+use self::chain::{Chain, IN_FILES, VERSION, files, log};
 
 /// Bits of each file that are flipped in a short run.
 const FLIPS: usize = 20;
@@ -292,16 +294,44 @@ fn what_is_behind_a_hole_in_the_log_is_not_read() {
         let later = copy.join(format!("{:06}.log", number + 1));
         fs::write(copy.join(&file), &whole[..bounds[0]]).expect("written");
         fs::write(later, &whole[bounds[1]..]).expect("written");
-        match chain.examine(&copy) {
-            Ok((head, recovery)) => {
-                assert_eq!(head, u64::from(IN_FILES) + block);
-                let is_last = bounds[1] == whole.len();
-                assert_eq!(recovery.is_none(), is_last, "{recovery:?}");
-            }
-            // Nothing says where a log began that is empty, so all is checked, and refused.
-            Err(error) => assert_eq!(block, 0, "{error}"),
-        }
+        // Nothing says where a log began that is empty, so it is tried whether there is a state.
+        let (head, recovery) = chain.examine(&copy).expect("opens");
+        assert_eq!(head, u64::from(IN_FILES) + block);
+        let is_last = bounds[1] == whole.len();
+        assert_eq!(recovery.is_none(), is_last, "{recovery:?}");
     }
+}
+
+/// What a guest is told of by a panic only.
+#[test]
+fn a_guest_whose_read_fails_ends_as_an_error() {
+    let chain = Chain::new();
+    let copy = chain.copy("append");
+    let options = rocksdb::Options::default();
+    let raw = rocksdb::DB::open_cf_for_read_only(&options, &copy, COLUMNS, false).expect("raw");
+    let mut tables = raw.live_files().expect("listed");
+    tables.retain(|file| file.column_family_name == "flat");
+    drop(raw);
+    assert!(!tables.is_empty());
+    for table in tables {
+        let table = copy.join(table.name.trim_start_matches('/'));
+        let mut bytes = fs::read(&table).expect("readable");
+        bytes[..100].fill(0x55);
+        fs::write(table, bytes).expect("written");
+    }
+    let config = DatabaseConfig::new(Durability::Buffered);
+    let database = Database::open_existing(&copy, config).expect("opens");
+    let view = database.view().expect("a head");
+    let mut layers = BlockLayers::new(&view, Extensions::new());
+    for _ in 0..2 {
+        let appended = layers.layered(
+            |layers| layers.run(|ext| ext.storage_append(b"genesis".to_vec(), vec![1])),
+            Result::is_ok,
+        );
+        let error = appended.expect_err("a damaged table");
+        assert!(matches!(error, StateError::Database(_)), "{error}");
+    }
+    layers.finish(VERSION).expect_err("nothing is left of it");
 }
 
 /// The same bits of the log: the first looks like its end. At the second RocksDB looks for another record for ever.
