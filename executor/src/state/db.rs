@@ -19,7 +19,9 @@ use super::{
     DatabaseConfig, Durability, Head, OpenError, Recovery, StateError, StateView,
     cache::ReadCache,
     columns::{COLUMNS, check_columns, columns, destroy, open_error, options},
-    folder::{Folder, checked, inspect_folder, is_to_be_checked, lock, mark, unmark},
+    folder::{
+        Folder, checked, inspect_folder, is_to_be_checked, let_be_checked, lock, mark, unmark,
+    },
     patch::Patch,
     prefetch::Prefetch,
     recovery::{Opened, read_log},
@@ -292,7 +294,7 @@ impl Database {
         let Opened { rocksdb, recovery } = read_log(
             path,
             |mode| DB::open_cf_descriptors(&options(new, mode), path, columns(&config)),
-            || Self::is_whole(path, config, &lock),
+            || Self::is_whole(path, config, new, &lock),
             |source| open_error(path, source),
         )?;
         let database = Self::of(rocksdb, path, config, lock);
@@ -316,15 +318,22 @@ impl Database {
         }
     }
 
-    /// Whether files and log together hold a state. Nothing is written, and the log stays what it is.
-    fn is_whole(path: &Path, config: DatabaseConfig, lock: &File) -> Result<bool, OpenError> {
+    /// Whether files and log together hold a state. Nothing is written but a mark on one that may lack columns, `new`,
+    /// and is checked when it is opened with them.
+    fn is_whole(
+        path: &Path,
+        config: DatabaseConfig,
+        new: bool,
+        lock: &File,
+    ) -> Result<bool, OpenError> {
+        if new {
+            let_be_checked(path)?;
+            return Ok(true);
+        }
         let options = options(false, DBRecoveryMode::PointInTime);
         let opened = DB::open_cf_descriptors_read_only(&options, path, columns(&config), false);
-        let rocksdb = match opened {
-            Ok(rocksdb) => rocksdb,
-            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => return Ok(false),
-            Err(error) => return Err(open_error(path, error)),
-        };
+        // What RocksDB itself finds wrong is not for us to mend.
+        let rocksdb = opened.map_err(|error| open_error(path, error))?;
         let lock = lock.try_clone().map_err(|source| OpenError::Folder {
             path: path.to_owned(),
             source,

@@ -115,7 +115,7 @@ pub(super) fn frame_of(path: &Path, file: &str) -> Result<Frame, OpenError> {
 /// Cuts a file off where RocksDB must not read on; what it held behind is put aside.
 pub(super) fn cut_off(path: &Path, file: &str, at: u64) -> Result<(), OpenError> {
     let cut = || {
-        let (whole, aside) = (path.join(file), path.join(format!("{file}{ASIDE}")));
+        let (whole, aside) = (path.join(file), path.join(aside_of(path, file)));
         let mut file = File::options().read(true).write(true).open(whole)?;
         file.seek(SeekFrom::Start(at))?;
         let mut rest = File::create(aside)?;
@@ -127,10 +127,29 @@ pub(super) fn cut_off(path: &Path, file: &str, at: u64) -> Result<(), OpenError>
     cut().map_err(|source| folder_error(path, source))
 }
 
-/// Puts a file aside that RocksDB must not read.
-pub(super) fn put_aside(path: &Path, file: &str) -> Result<(), OpenError> {
-    let aside = path.join(format!("{file}{ASIDE}"));
-    fs::rename(path.join(file), aside)
+/// Puts a file aside that RocksDB must not read; under which name.
+pub(super) fn put_aside(path: &Path, file: &str) -> Result<String, OpenError> {
+    let aside = aside_of(path, file);
+    rename(path, file, &aside)?;
+    Ok(aside)
+}
+
+/// Gives a file that was put aside its name again.
+pub(super) fn take_back(path: &Path, aside: &str, file: &str) -> Result<(), OpenError> {
+    rename(path, aside, file)
+}
+
+/// A name for what is put aside of a file, which nothing has: RocksDB may give a number again.
+fn aside_of(path: &Path, file: &str) -> String {
+    let names = (1..).map(|number| format!("{file}.{number}{ASIDE}"));
+    let mut names = std::iter::once(format!("{file}{ASIDE}")).chain(names);
+    let free = names.find(|name| !path.join(name).exists());
+    free.unwrap_or_default()
+}
+
+/// Gives a file of the folder another name, durably.
+fn rename(path: &Path, from: &str, to: &str) -> Result<(), OpenError> {
+    fs::rename(path.join(from), path.join(to))
         .and_then(|()| File::open(path)?.sync_all())
         .map_err(|source| folder_error(path, source))
 }

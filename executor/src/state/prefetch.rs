@@ -40,6 +40,8 @@ pub(super) struct Wanted {
     /// As the view has them.
     pub(super) patches: Vec<Arc<Patch>>,
     pub(super) keys: Vec<Place>,
+    /// Set when nobody needs them any more.
+    pub(super) over: Arc<AtomicBool>,
 }
 
 enum Task {
@@ -116,9 +118,12 @@ impl Drop for Prefetch {
     }
 }
 
-/// Keys that are written in a block, as they come.
+/// Keys that are written in a block, as they come. When it is dropped none is looked for any more.
 #[derive(Default)]
-pub(super) struct Written(Mutex<Keys>);
+pub(super) struct Written {
+    keys: Mutex<Keys>,
+    over: Arc<AtomicBool>,
+}
 
 #[derive(Default)]
 struct Keys {
@@ -128,10 +133,21 @@ struct Keys {
     waiting: Vec<Place>,
 }
 
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Written {
+    /// What tells that it was dropped.
+    pub(super) fn over(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.over)
+    }
+
     /// A key is written.
     pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (
             child.map(|child| child.storage_key().to_vec()),
             key.to_vec(),
@@ -143,13 +159,13 @@ impl Written {
 
     /// The new ones, which are to stay.
     pub(super) fn take(&self) -> Vec<Place> {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut keys.waiting)
     }
 
     /// The new ones were rolled back.
     pub(super) fn forget(&self) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         for place in std::mem::take(&mut keys.waiting) {
             keys.known.remove(&place);
         }
@@ -181,12 +197,13 @@ impl Nodes {
             epoch,
             patches,
             keys,
+            over,
         } = wanted;
         self.patches = patches;
         let values = self.clone();
         let trie = TrieBackendBuilder::new(self, state_root).build();
         for (child, key) in keys {
-            if ends.load(Ordering::Relaxed) {
+            if ends.load(Ordering::Relaxed) || over.load(Ordering::Relaxed) {
                 return;
             }
             if let Some(epoch) = epoch {
@@ -280,16 +297,16 @@ mod tests {
         (database, folder)
     }
 
-    /// A block that writes, and in a layer that is rolled back, other keys; `then` looks at what there is before the root
+    /// A block that writes keys from `offset` on, and in a layer that is rolled back, other keys; `then` looks at what there is before the root
     /// is calculated.
-    fn block(view: &StateView<'_>, then: impl FnOnce()) -> BlockChanges {
+    fn block(view: &StateView<'_>, offset: u32, then: impl FnOnce()) -> BlockChanges {
         let mut layers = BlockLayers::new(view, Extensions::new());
-        for (first, kept) in [(0, true), (1, false)] {
+        for (first, kept) in [(0, true), (1, false), (2, true)] {
             layers.layered(
                 |layers| {
                     let guest = |ext: &mut dyn Externalities| {
                         for number in 0..CHANGED {
-                            let key = (number * 20 + first).to_be_bytes().to_vec();
+                            let key = (number * 20 + offset + first).to_be_bytes().to_vec();
                             let child = sp_core::storage::ChildInfo::new_default(b"child");
                             ext.place_storage(key.clone(), Some(vec![1; 60]));
                             ext.place_child_storage(&child, key, Some(vec![2; 60]));
@@ -318,7 +335,7 @@ mod tests {
     fn what_a_kept_layer_writes_is_read_ahead_and_what_is_rolled_back_is_not() {
         let (plain, _folder) = database(false);
         let view = plain.view().expect("a head");
-        let expected = block(&view, || assert!(!plain.reads_ahead()));
+        let expected = block(&view, 0, || assert!(!plain.reads_ahead()));
         let (ahead, _folder) = database(true);
         let view = ahead.view().expect("a head");
         let rolled_back = |key: u32| {
@@ -326,7 +343,7 @@ mod tests {
             let epoch = ahead.cache().epoch().expect("a state");
             ahead.cache().value(epoch, &space.key(&key.to_be_bytes()))
         };
-        let changes = block(&view, || {
+        let changes = block(&view, 0, || {
             ahead.prefetch().expect("on").settle();
             let (found, removed) = cached(&ahead, &expected);
             assert!(removed > CHANGED as usize, "{removed} nodes");
@@ -341,7 +358,7 @@ mod tests {
     fn states_on_uncommitted_blocks_are_read_ahead_as_well() {
         let (ahead, _folder) = database(true);
         let view = ahead.view().expect("a head");
-        let changes = block(&view, || {});
+        let changes = block(&view, 0, || {});
         let record = BlockRecord {
             number: 1,
             hash: Default::default(),
@@ -353,11 +370,21 @@ mod tests {
         drop(view);
         let view = ahead.view_on(&first).expect("on the head");
         let (plain, _plain) = database(false);
-        let expected = {
-            let view = plain.view_on(&first).expect("on the head");
-            block(&view, || {})
-        };
-        let changes = block(&view, || ahead.prefetch().expect("on").settle());
+        let view_of_plain = plain.view_on(&first).expect("on the head");
+        let expected = block(&view_of_plain, 5, || {});
+        let changes = block(&view, 5, || {
+            ahead.prefetch().expect("on").settle();
+            let nodes = expected.nodes.clone().drain();
+            let removed = nodes.iter().filter(|(key, (_, count))| {
+                // Those of the block below are in memory anyway.
+                *count < 0 && first.patch.node(key).is_none()
+            });
+            let mut removed = removed.peekable();
+            assert!(removed.peek().is_some());
+            for (key, _) in removed {
+                assert!(ahead.cache().node(key).is_some());
+            }
+        });
         assert_eq!(changes.state_root, expected.state_root);
         // Dropping waits for the thread, so that the folder can be opened again at once.
         let path = ahead.path().to_owned();

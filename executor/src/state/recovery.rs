@@ -18,7 +18,7 @@ use rocksdb::{DBRecoveryMode, Error, ErrorKind};
 
 use super::{
     Head, OpenError,
-    folder::{cut_off, damaged, frame_of, let_be_checked, logs, put_aside},
+    folder::{cut_off, damaged, frame_of, let_be_checked, logs, put_aside, take_back},
     record_log::Fault,
 };
 
@@ -148,25 +148,40 @@ fn prepare(
         lost,
         unsure,
     } = inspect(path, logs)?;
-    let mut reason = lost.map(|index| behind_lost(path, logs, index));
+    let mut reason = None;
+    if let Some(index) = lost {
+        reason = Some(behind_lost(&logs[index]));
+        put_all_aside(path, &logs.split_off(index))?;
+    }
     end_hole(path, fault.as_ref())?;
     if let Some(index) = unsure
         && !is_whole()?
     {
-        reason = Some(behind_lost(path, logs, index));
+        reason = Some(behind_lost(&logs[index]));
+        // Whatever comes between: what is opened without them is compared.
         let_be_checked(path)?;
+        let later = logs.split_off(index);
+        let aside = put_all_aside(path, &later)?;
+        if !is_whole()? {
+            for (file, aside) in later.iter().zip(aside) {
+                take_back(path, &aside, file)?;
+            }
+            return Err(OpenError::Damaged {
+                file: path.join(&later[0]),
+                reason: "neither with it nor without it is there a state".to_owned(),
+            });
+        }
     }
-    let fault = fault.map(|(log, fault)| format!("{log}: {fault}"));
-    Ok(reason.transpose()?.or(fault))
+    Ok(reason.or(fault.map(|(log, fault)| format!("{log}: {fault}"))))
 }
 
-/// Puts this file and those behind it aside. Why.
-fn behind_lost(path: &Path, logs: &mut Vec<String>, index: usize) -> Result<String, OpenError> {
-    let reason = format!("{} begins behind writes that are lost", logs[index]);
-    for later in logs.split_off(index) {
-        put_aside(path, &later)?;
-    }
-    Ok(reason)
+fn behind_lost(log: &str) -> String {
+    format!("{log} begins behind writes that are lost")
+}
+
+/// Puts files aside; under which names.
+fn put_all_aside(path: &Path, logs: &[String]) -> Result<Vec<String>, OpenError> {
+    logs.iter().map(|log| put_aside(path, log)).collect()
 }
 
 /// RocksDB may go on behind what it takes for padding.

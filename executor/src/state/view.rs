@@ -198,16 +198,20 @@ impl<'db> StateView<'db> {
 
     /// Has the keys looked for that were written since the last time.
     fn read_ahead(&self) {
-        let keys = self.written.as_ref().map(Written::take);
-        let Some(keys) = keys.filter(|keys| !keys.is_empty()) else {
+        let Some(written) = &self.written else {
             return;
         };
+        let keys = written.take();
+        if keys.is_empty() {
+            return;
+        }
         if let Some(prefetch) = self.database.prefetch() {
             prefetch.look(Wanted {
                 state_root: self.head.state_root,
                 epoch: self.epoch,
                 patches: self.patches.clone(),
                 keys,
+                over: written.over(),
             });
         }
     }

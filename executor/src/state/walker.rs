@@ -2,7 +2,8 @@
 //! for its place in the whole state at every step.
 //!
 //! Invariant: a walk sees what the snapshot shows, and begins at the first key at or after the one it is given, wherever
-//! the last one ended. Cost: one iterator of RocksDB for each view, which lives as long as the view.
+//! the last one ended. Cost: one iterator of RocksDB for each view, which lives as long as the view; tables and buffers that it
+//! began with stay as long, whatever has replaced them.
 
 use std::sync::{Mutex, PoisonError};
 
