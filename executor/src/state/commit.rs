@@ -170,13 +170,8 @@ impl Database {
         let key = number_key(block.number);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();
         let undo = (self.history() > 0).then(|| undo.encode());
-        let blobs = [
-            &stored,
-            &block.receipts,
-            undo.as_ref().unwrap_or(&Vec::new()),
-        ]
-        .map(Vec::len);
-        let bytes = patch.bytes() + blobs.iter().sum::<usize>() + SMALL_RECORDS_BYTES;
+        let records = stored.len() + block.receipts.len() + undo.as_ref().map_or(0, Vec::len);
+        let bytes = patch.bytes() + records + SMALL_RECORDS_BYTES;
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
         self.put_patch(&mut batch, patch);
         batch.put_cf(self.column(CF_BLOCKS), key, stored);

@@ -174,10 +174,13 @@ pub(super) fn check_manifest(path: &Path) -> Result<(), OpenError> {
 
 /// All of the state is to be checked when the database is opened.
 pub(super) fn let_be_checked(path: &Path) -> Result<(), OpenError> {
-    File::create(path.join(CHECK_MARKER))
-        .and_then(|file| file.sync_all())
-        .and_then(|()| File::open(path)?.sync_all())
-        .map_err(|source| folder_error(path, source))
+    put_marker(path, CHECK_MARKER).map_err(|source| folder_error(path, source))
+}
+
+/// Makes an empty file, durably.
+fn put_marker(path: &Path, name: &str) -> io::Result<()> {
+    File::create(path.join(name))?.sync_all()?;
+    File::open(path)?.sync_all()
 }
 
 /// Whether all of the state is to be checked.
@@ -215,9 +218,7 @@ fn names(path: &Path) -> Result<Vec<String>, OpenError> {
 pub(super) fn mark(path: &Path) -> Result<(), OpenError> {
     // The name of the marker, and that of the folder, are kept like what is in them.
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    File::create(path.join(CREATION_MARKER))
-        .and_then(|file| file.sync_all())
-        .and_then(|()| File::open(path)?.sync_all())
+    put_marker(path, CREATION_MARKER)
         .and_then(|()| File::open(above.unwrap_or(Path::new(".")))?.sync_all())
         .map_err(|source| folder_error(path, source))
 }

@@ -152,8 +152,9 @@ impl Written {
             child.map(|child| child.storage_key().to_vec()),
             key.to_vec(),
         );
-        if keys.known.insert(place.clone()) {
-            keys.waiting.push(place);
+        if !keys.known.contains(&place) {
+            keys.waiting.push(place.clone());
+            keys.known.insert(place);
         }
     }
 

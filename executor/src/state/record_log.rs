@@ -79,18 +79,13 @@ pub(super) fn frame(path: &Path) -> io::Result<Frame> {
             frame.fault = cut;
             return Ok(frame);
         }
-        file.seek(SeekFrom::Start(at))?;
-        let mut header = [0; 7];
-        file.read_exact(&mut header)?;
-        let [c0, c1, c2, c3, low, high, kind] = header;
-        let sum = u32::from_le_bytes([c0, c1, c2, c3]);
+        let Header { sum, length, kind } = Header::read(&mut file, at)?;
         is_within = match kind {
             FULL | LAST => false,
             FIRST | MIDDLE => true,
             kind => {
-                let kind = Fault::Kind { at, kind };
-                let fault = Some(if REUSED.contains(&header[6]) {
-                    kind
+                let fault = Some(if REUSED.contains(&kind) {
+                    Fault::Kind { at, kind }
                 } else {
                     Fault::Hole { at }
                 });
@@ -100,7 +95,6 @@ pub(super) fn frame(path: &Path) -> io::Result<Frame> {
                 return Ok(frame);
             }
         };
-        let length = u64::from(u16::from_le_bytes([low, high]));
         let end = at + HEADER_BYTES + length;
         if end - at > left || end > bytes {
             let rest = read(&mut file, left)?;
@@ -141,6 +135,30 @@ impl Frame {
     }
 }
 
+/// What a record begins with.
+struct Header {
+    /// The checksum of kind and contents.
+    sum: u32,
+    /// Bytes of the contents, as it says.
+    length: u64,
+    kind: u8,
+}
+
+impl Header {
+    /// The one at byte `at`; contents come next.
+    fn read(file: &mut File, at: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(at))?;
+        let mut header = [0; 7];
+        file.read_exact(&mut header)?;
+        let [c0, c1, c2, c3, low, high, kind] = header;
+        Ok(Self {
+            sum: u32::from_le_bytes([c0, c1, c2, c3]),
+            length: u16::from_le_bytes([low, high]).into(),
+            kind,
+        })
+    }
+}
+
 /// The first record before `end` that is not what its checksum says. Lengths lead to `end`.
 fn first_broken(file: &mut File, end: u64) -> io::Result<Option<u64>> {
     let mut at = 0;
@@ -150,13 +168,9 @@ fn first_broken(file: &mut File, end: u64) -> io::Result<Option<u64>> {
             at += left;
             continue;
         }
-        file.seek(SeekFrom::Start(at))?;
-        let mut header = [0; 7];
-        file.read_exact(&mut header)?;
-        let [c0, c1, c2, c3, low, high, kind] = header;
-        let length = u64::from(u16::from_le_bytes([low, high]));
+        let Header { sum, length, kind } = Header::read(file, at)?;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&[kind]), &read(file, length)?);
-        if masked(crc) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        if masked(crc) != sum {
             return Ok(Some(at));
         }
         at += HEADER_BYTES + length;

@@ -20,8 +20,8 @@ impl<'db> Walker<'db> {
         start: &[u8],
         begin: impl FnOnce() -> DBRawIterator<'db>,
     ) -> DBRawIterator<'db> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = last.take().unwrap_or_else(begin);
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut entries = last.unwrap_or_else(begin);
         match entries.key() {
             Some(key) if key == start => {}
             // Nothing lies between a key and the same with a zero behind it.
