@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use codec::{Decode, Encode};
 use rocksdb::WriteBatch;
 use sp_core::{
-    Blake2Hasher, H256,
-    storage::{StateVersion, Storage},
+    Blake2Hasher, H256, Hasher,
+    storage::{StateVersion, Storage, TRIE_VALUE_NODE_THRESHOLD},
 };
 use sp_state_machine::Backend;
 
 use super::{
     BlockChanges, BlockState, CommitError, Database, Head, StateError, StateView, WriteSet,
     history::Undo,
-    patch::Patch,
-    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
+    patch::{Entries, Patch},
+    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, FlatSpace, META_HEAD, number_key},
 };
 
 /// Room in a batch for the head and the like.
@@ -223,7 +223,11 @@ pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, State
     for key in patch.flat.keys() {
         undo.patch.flat.insert(key.clone(), view.flat(key)?);
     }
+    undo.patch.nodes = removed_values(&undo.patch.flat, patch);
     for (key, node) in &patch.nodes {
+        if undo.patch.nodes.contains_key(key) {
+            continue;
+        }
         let before = if node.is_some() {
             None
         } else {
@@ -232,6 +236,21 @@ pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, State
         undo.patch.nodes.insert(key.clone(), before);
     }
     Ok(undo)
+}
+
+/// The nodes that the patch removes and that hold nothing but one of these values, as long ones of tries of version 1 do:
+/// there is no need to read them. Their names end with the hash of what they hold, so none is mistaken.
+fn removed_values(before: &Entries, patch: &Patch) -> Entries {
+    let long = before.iter().filter_map(|(key, value)| {
+        let value = value.as_ref()?;
+        (value.len() >= TRIE_VALUE_NODE_THRESHOLD as usize).then_some((key, value))
+    });
+    let nodes = long.filter_map(|(key, value)| {
+        let node = [FlatSpace::path(key), Blake2Hasher::hash(value).as_bytes()].concat();
+        let is_removed = patch.nodes.get(&node).is_some_and(Option::is_none);
+        is_removed.then(|| (node, Some(value.clone())))
+    });
+    nodes.collect()
 }
 
 fn stale(expected: &Head, found: &Head) -> CommitError {
@@ -267,4 +286,87 @@ fn all_writes(
     }
     writes.insert(None, top);
     writes
+}
+
+#[cfg(test)]
+mod tests {
+    use sp_core::storage::{ChildInfo, StorageChild};
+    use sp_externalities::{Extensions, Externalities};
+
+    use super::*;
+    use crate::state::{BlockLayers, DatabaseConfig, Durability};
+
+    const KEYS: u32 = 400;
+
+    fn entries() -> BTreeMap<Vec<u8>, Vec<u8>> {
+        // Values of every length around the one from which on they are nodes.
+        let value = |number: u32| {
+            let bytes = number.to_le_bytes();
+            let length = 30 + number as usize % 8;
+            bytes.into_iter().cycle().take(length).collect()
+        };
+        (0..KEYS)
+            .map(|number| (number.to_be_bytes().to_vec(), value(number)))
+            .collect()
+    }
+
+    /// A block that overwrites half of all values, and removes a quarter of them, in the top trie and in a child.
+    fn patch_of_a_block(view: &StateView<'_>, version: StateVersion) -> Patch {
+        let mut layers = BlockLayers::new(view, Extensions::new());
+        let guest = |ext: &mut dyn Externalities| {
+            for number in 0..KEYS * 3 / 4 {
+                let key = number.to_be_bytes().to_vec();
+                let value = (number < KEYS / 2).then(|| vec![7; 40]);
+                let child = ChildInfo::new_default(b"child");
+                ext.place_storage(key.clone(), value.clone());
+                ext.place_child_storage(&child, key, value);
+            }
+        };
+        layers.run(guest).expect("readable");
+        let changes = layers.finish(version).expect("a root");
+        Patch::new(&changes.writes, changes.nodes)
+    }
+
+    #[test]
+    fn what_undoes_a_block_holds_the_nodes_there_were_and_long_values_are_not_read_twice() {
+        for version in [StateVersion::V0, StateVersion::V1] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let config = DatabaseConfig::new(Durability::Buffered);
+            let database = Database::open_with(folder.path(), config).expect("opens");
+            let child = StorageChild {
+                data: entries(),
+                child_info: ChildInfo::new_default(b"child"),
+            };
+            let storage = Storage {
+                top: entries(),
+                children_default: [(b"child".to_vec(), child)].into(),
+            };
+            let prepared = database.prepare_state(&storage, version).expect("state");
+            let imported = database.import_state(prepared, 0, H256::zero());
+            imported.expect("imports");
+            let view = database.view().expect("a head");
+            let patch = patch_of_a_block(&view, version);
+            let undo = undo_of(&view, &patch).expect("readable");
+            assert!(undo.patch.nodes.keys().eq(patch.nodes.keys()));
+            for (key, node) in &undo.patch.nodes {
+                let stored = view.node(key).expect("readable");
+                let expected = if patch.nodes[key].is_some() {
+                    None
+                } else {
+                    stored
+                };
+                assert_eq!(*node, expected);
+            }
+            let values = removed_values(&undo.patch.flat, &patch).len();
+            let long = |value: &&Option<Vec<u8>>| value.as_ref().is_some_and(|it| it.len() > 32);
+            let long = undo.patch.flat.values().filter(long).count();
+            match version {
+                StateVersion::V0 => assert_eq!(values, 0),
+                StateVersion::V1 => {
+                    assert_eq!(values, long);
+                    assert!(values > KEYS as usize / 2, "{values}");
+                }
+            }
+        }
+    }
 }

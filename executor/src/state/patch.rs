@@ -19,7 +19,7 @@ use super::{
 const ENTRY_BYTES: usize = 8;
 
 /// Entries of a column: written, or removed.
-type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The difference of one state to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

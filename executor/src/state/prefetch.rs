@@ -1,6 +1,7 @@
 //! Reading ahead for roots. A guest asks for the root of a block at its end, but what a kept layer has written is known
 //! before: a thread looks for those keys meanwhile, so that the nodes a root is calculated over are in the cache then,
-//! and the values and nodes that undoing the block needs.
+//! and the values that undoing the block needs. From when a root is asked for, it looks for those values only: the root
+//! reads its nodes by itself.
 //!
 //! Invariant: it fills the cache and does nothing else, so results are the same with and without it, whenever it runs.
 //! What it fails to read is read again by who needs it. Cost: a thread, begun by the first key; where it is behind,
@@ -10,7 +11,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{Builder, JoinHandle},
@@ -40,8 +41,29 @@ pub(super) struct Wanted {
     /// As the view has them.
     pub(super) patches: Vec<Arc<Patch>>,
     pub(super) keys: Vec<Place>,
-    /// Set when nobody needs them any more.
-    pub(super) over: Arc<AtomicBool>,
+    /// What of them somebody needs.
+    pub(super) need: Arc<Need>,
+}
+
+/// What somebody needs of the keys of a view; it changes while they wait.
+#[derive(Debug, Default)]
+pub(super) struct Need(AtomicU8);
+
+impl Need {
+    /// Values, and the nodes on the way to them.
+    const ALL: u8 = 0;
+    /// Values: a root is being calculated, or was.
+    const VALUES: u8 = 1;
+    /// Nothing: the view is gone.
+    const NOTHING: u8 = 2;
+
+    fn set(&self, need: u8) {
+        self.0.store(need, Ordering::Relaxed);
+    }
+
+    fn is(&self, need: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == need
+    }
 }
 
 enum Task {
@@ -122,7 +144,7 @@ impl Drop for Prefetch {
 #[derive(Default)]
 pub(super) struct Written {
     keys: Mutex<Keys>,
-    over: Arc<AtomicBool>,
+    need: Arc<Need>,
 }
 
 #[derive(Default)]
@@ -135,14 +157,20 @@ struct Keys {
 
 impl Drop for Written {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.need.set(Need::NOTHING);
     }
 }
 
 impl Written {
-    /// What tells that it was dropped.
-    pub(super) fn over(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.over)
+    /// What is needed of these keys, and of what comes behind them before a root is asked for.
+    pub(super) fn need(&self) -> Arc<Need> {
+        self.need.set(Need::ALL);
+        Arc::clone(&self.need)
+    }
+
+    /// A root is asked for.
+    pub(super) fn root(&self) {
+        self.need.set(Need::VALUES);
     }
 
     /// A key is written.
@@ -198,17 +226,20 @@ impl Nodes {
             epoch,
             patches,
             keys,
-            over,
+            need,
         } = wanted;
         self.patches = patches;
         let values = self.clone();
         let trie = TrieBackendBuilder::new(self, state_root).build();
         for (child, key) in keys {
-            if ends.load(Ordering::Relaxed) || over.load(Ordering::Relaxed) {
+            if ends.load(Ordering::Relaxed) || need.is(Need::NOTHING) {
                 return;
             }
             if let Some(epoch) = epoch {
                 values.value(epoch, &FlatSpace::of(child.as_deref()).key(&key));
+            }
+            if need.is(Need::VALUES) {
+                continue;
             }
             // Where the state has changed meanwhile there may be no such nodes any more.
             let _value = match child {
@@ -353,6 +384,37 @@ mod tests {
             assert_eq!(rolled_back(1), None);
         });
         assert_eq!(changes.state_root, expected.state_root);
+    }
+
+    #[test]
+    fn behind_a_root_values_are_read_ahead_and_nodes_are_not() {
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let place = (None, 0_u32.to_be_bytes().to_vec());
+        let written = super::Written::default();
+        let need = written.need();
+        written.root();
+        let wanted = super::Wanted {
+            state_root: view.head().state_root,
+            epoch: ahead.cache().epoch(),
+            patches: Vec::new(),
+            keys: vec![place.clone()],
+            need,
+        };
+        let prefetch = ahead.prefetch().expect("on");
+        prefetch.look(wanted);
+        prefetch.settle();
+        let epoch = ahead.cache().epoch().expect("a state");
+        let key = super::FlatSpace::top().key(&place.1);
+        assert_eq!(
+            ahead.cache().value(epoch, &key),
+            Some(Some(vec![0; 60].into()))
+        );
+        let root = sp_trie::prefixed_key::<sp_core::Blake2Hasher>(
+            &view.head().state_root,
+            sp_trie::EMPTY_PREFIX,
+        );
+        assert!(ahead.cache().node(&root).is_none());
     }
 
     #[test]

@@ -91,6 +91,16 @@ impl FlatSpace {
         (*tag == TAG_CHILD).then(|| rest.get(..length)).flatten()
     }
 
+    /// Where the value under a database key stands in its trie, as keys of `nodes` begin. Those of child tries begin with
+    /// the child.
+    pub(super) fn path(database_key: &[u8]) -> &[u8] {
+        let before = match database_key.first() {
+            Some(&TAG_CHILD) => 1 + size_of::<u32>(),
+            _ => 1,
+        };
+        database_key.get(before..).unwrap_or_default()
+    }
+
     /// The first database key behind all of this space.
     pub(super) fn end(&self) -> Vec<u8> {
         let mut end = self.prefix.clone();

@@ -211,8 +211,16 @@ impl<'db> StateView<'db> {
                 epoch: self.epoch,
                 patches: self.patches.clone(),
                 keys,
-                over: written.over(),
+                need: written.need(),
             });
+        }
+    }
+
+    /// A root is asked for: keys of layers that are still open are looked for now or never.
+    fn root_begins(&self) {
+        self.read_ahead();
+        if let Some(written) = &self.written {
+            written.root();
         }
     }
 
@@ -456,6 +464,7 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
+        self.root_begins();
         let top = FlatSpace::top();
         let mut hasher = DeltaHasher::new();
         let delta = delta.inspect(|(key, value)| hasher.add(key, *value));
@@ -474,6 +483,7 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
+        self.root_begins();
         let child = FlatSpace::child(child_info.storage_key());
         let delta = effective_delta(delta, |key| self.may_exist(&child, key));
         self.trie()

@@ -41,7 +41,7 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     kills: u64,
     /// Cuts of the power: what was not synced is lost, or torn.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, alias = "power-cut", value_name = "N", default_value_t = 0)]
     power_cuts: u64,
     /// Disks that are full, or fail.
     #[arg(long, value_name = "N", default_value_t = 0)]
