@@ -13,7 +13,7 @@ use std::{
 use codec::{Encode, EncodeAppend};
 use rocksdb::{ColumnFamily, IteratorMode, OptimisticTransactionDB, Options, Transaction};
 use slackwater_executor::state::{
-    BlockChanges, BlockState, BlockTransaction, StateError, WriteSet,
+    Before, BlockChanges, BlockState, BlockTransaction, StateError, WriteSet,
 };
 use sp_core::{
     H256,
@@ -276,6 +276,7 @@ impl<S: BlockState> SavepointBlock<'_, S> {
             writes.insert(Some(child.storage_key().to_vec()), delta);
         }
         BlockChanges {
+            before: Before::default(),
             writes,
             state_root,
             nodes,

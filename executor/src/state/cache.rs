@@ -24,7 +24,7 @@ const COMMON_BYTES: usize = 256;
 pub(super) struct Epoch(u64);
 
 /// What may be there under a key.
-type Value = Option<Arc<[u8]>>;
+pub(super) type Value = Option<Arc<[u8]>>;
 
 /// Weighs entries by their bytes.
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +75,14 @@ impl ReadCache {
         (self.epoch() == Some(epoch)).then_some(value)
     }
 
-    /// Keeps a value that was read in that state.
-    pub(super) fn keep_value(&self, epoch: Epoch, key: &[u8], value: Option<&[u8]>) {
+    /// Keeps a value that was read in that state, and says whether it is of it.
+    pub(super) fn keep_value(&self, epoch: Epoch, key: &[u8], value: Value) -> bool {
         let _stays = self.change.read().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch() == Some(epoch) {
-            self.values.insert(key.to_vec(), value.map(Arc::from));
+        let is_of_it = self.epoch() == Some(epoch);
+        if is_of_it {
+            self.values.insert(key.to_vec(), value);
         }
+        is_of_it
     }
 
     /// The node under a key of the column `nodes`.
@@ -89,15 +91,15 @@ impl ReadCache {
     }
 
     /// Keeps a node.
-    pub(super) fn keep_node(&self, key: &[u8], node: &[u8]) {
-        self.nodes.insert(key.to_vec(), Some(Arc::from(node)));
+    pub(super) fn keep_node(&self, key: &[u8], node: Arc<[u8]>) {
+        self.nodes.insert(key.to_vec(), Some(node));
     }
 
     /// Keeps the nodes of a patch. Those that it removes are left to grow old.
     pub(super) fn keep_nodes(&self, patch: &Patch) {
         for (key, node) in &patch.nodes {
             if let Some(node) = node {
-                self.keep_node(key, node);
+                self.keep_node(key, Arc::from(node.as_slice()));
             }
         }
     }
@@ -143,19 +145,19 @@ mod tests {
     fn a_value_is_shown_to_its_state_only() {
         let cache = ReadCache::new(1 << 20);
         let first = cache.epoch().expect("a state");
-        cache.keep_value(first, b"key", Some(b"1"));
+        assert!(cache.keep_value(first, b"key", Some(Arc::from(*b"1"))));
         assert_eq!(cache.value(first, b"key"), Some(Some(Arc::from(*b"1"))));
         let change = cache.begin();
         assert_eq!(cache.epoch(), None);
         assert_eq!(cache.value(first, b"key"), None);
         // Read before the write, kept too late.
-        cache.keep_value(first, b"late", Some(b"1"));
+        assert!(!cache.keep_value(first, b"late", Some(Arc::from(*b"1"))));
         change.done(&patch(b"key", None));
         let second = cache.epoch().expect("a state");
         assert_eq!(cache.value(first, b"key"), None);
         assert_eq!(cache.value(second, b"key"), Some(None));
         assert_eq!(cache.value(second, b"late"), None);
-        cache.keep_value(first, b"late", Some(b"1"));
+        assert!(!cache.keep_value(first, b"late", Some(Arc::from(*b"1"))));
         assert_eq!(cache.value(second, b"late"), None);
     }
 
@@ -163,7 +165,7 @@ mod tests {
     fn a_write_that_failed_leaves_nothing_to_show() {
         let cache = ReadCache::new(1 << 20);
         let first = cache.epoch().expect("a state");
-        cache.keep_value(first, b"key", Some(b"1"));
+        assert!(cache.keep_value(first, b"key", Some(Arc::from(*b"1"))));
         let _failed = cache.begin();
         assert_eq!(cache.epoch(), None);
         assert_eq!(cache.value(first, b"key"), None);
@@ -179,8 +181,8 @@ mod tests {
             let epoch = cache.epoch().expect("a state");
             for number in 0..1_000_u32 {
                 let key = number.to_be_bytes();
-                cache.keep_value(epoch, &key, Some(&[7; 100]));
-                cache.keep_node(&key, &[7; 100]);
+                assert!(cache.keep_value(epoch, &key, Some(Arc::from([7; 100]))));
+                cache.keep_node(&key, Arc::from([7; 100]));
             }
             let weight = cache.values.weight() + cache.nodes.weight();
             assert!(weight <= bytes as u64, "{weight} of {bytes}");

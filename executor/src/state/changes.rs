@@ -7,6 +7,8 @@ use codec::Encode;
 use sp_core::{Blake2Hasher, H256, Hasher};
 use sp_state_machine::{BackendTransaction, IndexOperation, OffchainChangesCollection};
 
+use super::Before;
+
 /// Keys touched by a block, with their last values; `None` is a deletion. The outer key is `None`
 /// for the top trie, else a child trie's storage key without prefix. Roots of changed child tries
 /// stand in the top trie.
@@ -25,6 +27,8 @@ pub struct BlockChanges {
     pub offchain_index: OffchainChangesCollection,
     /// Transaction-index operations of included extrinsics, for the caller to apply.
     pub transaction_index: Vec<IndexOperation>,
+    /// What a commit need not read again to note what undoes the block; there may be nothing in it.
+    pub before: Before,
 }
 
 impl std::fmt::Debug for BlockChanges {

@@ -1,8 +1,8 @@
 //! Writing to the database: a genesis, and one block at a time, each in one atomic batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use codec::{Decode, Encode};
+use codec::{Compact, Decode, Encode};
 use rocksdb::WriteBatch;
 use sp_core::{
     Blake2Hasher, H256, Hasher,
@@ -11,9 +11,10 @@ use sp_core::{
 use sp_state_machine::Backend;
 
 use super::{
-    BlockChanges, BlockState, CommitError, Database, Head, StateError, StateView, WriteSet,
-    history::Undo,
-    patch::{Entries, Patch},
+    Before, BlockChanges, BlockState, CommitError, Database, Head, StateError, StateView, WriteSet,
+    before::Gathered,
+    history::UndoRecord,
+    patch::Patch,
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, FlatSpace, META_HEAD, number_key},
 };
 
@@ -150,7 +151,7 @@ impl Database {
         }
         let head = block.head(changes.state_root);
         let patch = Patch::new(&changes.writes, changes.nodes);
-        let undo = undo_of(&view, &patch)?;
+        let undo = undo_of(&view, &patch, &changes.before)?;
         self.write_block(head, &patch, &undo, block)
     }
 
@@ -159,7 +160,7 @@ impl Database {
         &self,
         head: Head,
         patch: &Patch,
-        undo: &Undo,
+        undo: &UndoRecord,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
         let _commits = self.lock_commits();
@@ -169,14 +170,14 @@ impl Database {
         }
         let key = number_key(block.number);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();
-        let undo = (self.history() > 0).then(|| undo.encode());
-        let records = stored.len() + block.receipts.len() + undo.as_ref().map_or(0, Vec::len);
+        let records =
+            stored.len() + block.receipts.len() + undo.record.as_ref().map_or(0, Vec::len);
         let bytes = patch.bytes() + records + SMALL_RECORDS_BYTES;
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
         self.put_patch(&mut batch, patch);
         batch.put_cf(self.column(CF_BLOCKS), key, stored);
         batch.put_cf(self.column(CF_RECEIPTS), key, &block.receipts);
-        if let Some(undo) = undo {
+        if let Some(undo) = &undo.record {
             batch.put_cf(self.column(CF_UNDO), key, undo);
         }
         if let Some(too_old) = block.number.checked_sub(self.history()) {
@@ -212,43 +213,75 @@ impl Database {
 }
 
 /// What undoes a block that does this to the state of `view`; but for the parent nothing where that is not kept.
-pub(super) fn undo_of(view: &StateView<'_>, patch: &Patch) -> Result<Undo, StateError> {
-    let mut undo = Undo {
-        parent: *view.head(),
-        patch: Patch::default(),
-    };
-    if !view.keeps_history() {
-        return Ok(undo);
+/// What was read of it while the block was executed is in `before`, if that is of the same state.
+pub(super) fn undo_of(
+    view: &StateView<'_>,
+    patch: &Patch,
+    before: &Before,
+) -> Result<UndoRecord, StateError> {
+    let parent = *view.head();
+    let record = view
+        .keeps_history()
+        .then(|| undo_record(view, patch, before.of(&parent)))
+        .transpose()?;
+    Ok(UndoRecord { parent, record })
+}
+
+/// The encoded [`super::history::Undo`], in one go: a block has tens of thousands of entries.
+fn undo_record(
+    view: &StateView<'_>,
+    patch: &Patch,
+    gathered: Option<&Gathered>,
+) -> Result<Vec<u8>, StateError> {
+    let values = patch
+        .flat
+        .keys()
+        .map(|key| Ok((key, view.flat_before(key, gathered)?)));
+    let values = values.collect::<Result<Vec<_>, StateError>>()?;
+    let values_removed = value_nodes(&values, patch);
+    let gathered = gathered.map(Gathered::nodes);
+    let nodes_read: HashMap<_, _> = gathered.iter().flat_map(|nodes| nodes.iter()).collect();
+    let mut record = view.head().encode();
+    begin_entries(&mut record, values.len());
+    for (key, value) in &values {
+        (key, value).encode_to(&mut record);
     }
-    for key in patch.flat.keys() {
-        undo.patch.flat.insert(key.clone(), view.flat(key)?);
-    }
-    undo.patch.nodes = removed_values(&undo.patch.flat, patch);
+    begin_entries(&mut record, patch.nodes.len());
     for (key, node) in &patch.nodes {
-        if undo.patch.nodes.contains_key(key) {
-            continue;
+        key.encode_to(&mut record);
+        let key = key.as_slice();
+        let known = values_removed.get(key).or_else(|| nodes_read.get(key));
+        match (node, known) {
+            (Some(_), _) => None::<&[u8]>.encode_to(&mut record),
+            (None, Some(node)) => Some(node).encode_to(&mut record),
+            (None, None) => view.node(key)?.encode_to(&mut record),
         }
-        let before = if node.is_some() {
-            None
-        } else {
-            view.node(key)?
-        };
-        undo.patch.nodes.insert(key.clone(), before);
     }
-    Ok(undo)
+    Ok(record)
+}
+
+/// So many entries follow.
+fn begin_entries(record: &mut Vec<u8>, count: usize) {
+    // Entries that are in memory have keys of their own, and are fewer than that.
+    Compact(u32::try_from(count).unwrap_or(u32::MAX)).encode_to(record);
 }
 
 /// The nodes that the patch removes and that hold nothing but one of these values, as long ones of tries of version 1 do:
 /// there is no need to read them. Their names end with the hash of what they hold, so none is mistaken.
-fn removed_values(before: &Entries, patch: &Patch) -> Entries {
+fn value_nodes<'v>(
+    before: &'v [(&Vec<u8>, Option<Vec<u8>>)],
+    patch: &'v Patch,
+) -> HashMap<&'v [u8], &'v [u8]> {
     let long = before.iter().filter_map(|(key, value)| {
         let value = value.as_ref()?;
         (value.len() >= TRIE_VALUE_NODE_THRESHOLD as usize).then_some((key, value))
     });
     let nodes = long.filter_map(|(key, value)| {
         let node = [FlatSpace::path(key), Blake2Hasher::hash(value).as_bytes()].concat();
-        let is_removed = patch.nodes.get(&node).is_some_and(Option::is_none);
-        is_removed.then(|| (node, Some(value.clone())))
+        let (node, comes) = patch.nodes.get_key_value(&node)?;
+        comes
+            .is_none()
+            .then_some((node.as_slice(), value.as_slice()))
     });
     nodes.collect()
 }
@@ -294,7 +327,9 @@ mod tests {
     use sp_externalities::{Extensions, Externalities};
 
     use super::*;
-    use crate::state::{BlockLayers, DatabaseConfig, Durability};
+    use codec::DecodeAll;
+
+    use crate::state::{BlockLayers, DatabaseConfig, Durability, history::Undo};
 
     const KEYS: u32 = 400;
 
@@ -311,7 +346,7 @@ mod tests {
     }
 
     /// A block that overwrites half of all values, and removes a quarter of them, in the top trie and in a child.
-    fn patch_of_a_block(view: &StateView<'_>, version: StateVersion) -> Patch {
+    fn changes_of_a_block(view: &StateView<'_>, version: StateVersion) -> BlockChanges {
         let mut layers = BlockLayers::new(view, Extensions::new());
         let guest = |ext: &mut dyn Externalities| {
             for number in 0..KEYS * 3 / 4 {
@@ -323,8 +358,7 @@ mod tests {
             }
         };
         layers.run(guest).expect("readable");
-        let changes = layers.finish(version).expect("a root");
-        Patch::new(&changes.writes, changes.nodes)
+        layers.finish(version).expect("a root")
     }
 
     #[test]
@@ -345,8 +379,20 @@ mod tests {
             let imported = database.import_state(prepared, 0, H256::zero());
             imported.expect("imports");
             let view = database.view().expect("a head");
-            let patch = patch_of_a_block(&view, version);
-            let undo = undo_of(&view, &patch).expect("readable");
+            let changes = changes_of_a_block(&view, version);
+            let patch = Patch::new(&changes.writes, changes.nodes);
+            let record = |before: &Before| {
+                let undo = undo_of(&view, &patch, before).expect("readable");
+                undo.record.expect("history is kept")
+            };
+            let undo = record(&Before::default());
+            assert_eq!(record(&changes.before), undo);
+            let undo = Undo::decode_all(&mut undo.as_slice()).expect("decodes");
+            assert_eq!(undo.parent, *view.head());
+            assert!(undo.patch.flat.keys().eq(patch.flat.keys()));
+            for (key, value) in &undo.patch.flat {
+                assert_eq!(*value, view.flat(key).expect("readable"));
+            }
             assert!(undo.patch.nodes.keys().eq(patch.nodes.keys()));
             for (key, node) in &undo.patch.nodes {
                 let stored = view.node(key).expect("readable");
@@ -357,14 +403,16 @@ mod tests {
                 };
                 assert_eq!(*node, expected);
             }
-            let values = removed_values(&undo.patch.flat, &patch).len();
+            let values: Vec<_> = undo.patch.flat.iter().collect();
+            let values: Vec<_> = values.iter().map(|(k, v)| (*k, (*v).clone())).collect();
+            let removed = value_nodes(&values, &patch).len();
             let long = |value: &&Option<Vec<u8>>| value.as_ref().is_some_and(|it| it.len() > 32);
             let long = undo.patch.flat.values().filter(long).count();
             match version {
-                StateVersion::V0 => assert_eq!(values, 0),
+                StateVersion::V0 => assert_eq!(removed, 0),
                 StateVersion::V1 => {
-                    assert_eq!(values, long);
-                    assert!(values > KEYS as usize / 2, "{values}");
+                    assert_eq!(removed, long);
+                    assert!(removed > KEYS as usize / 2, "{removed}");
                 }
             }
         }

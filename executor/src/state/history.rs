@@ -18,6 +18,15 @@ use super::{
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
 };
 
+/// What undoes a block, as it is stored.
+#[derive(Debug)]
+pub(super) struct UndoRecord {
+    /// The head then.
+    pub(super) parent: Head,
+    /// [`Undo`], encoded; `None` where history is not kept.
+    pub(super) record: Option<Vec<u8>>,
+}
+
 /// What undoes a block.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Undo {

@@ -243,6 +243,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
             nodes: drained.transaction,
             offchain_index: drained.offchain_storage_changes,
             transaction_index: self.index_kept,
+            before: self.state.before(),
         })
     }
 

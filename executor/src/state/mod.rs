@@ -19,6 +19,8 @@
 //! | `access` | what an extrinsic asked for and changed, on request |
 //! | `transaction` | what layers are, for another implementation beside them |
 //! | `changes` | what a block changed, ready to be compared or committed |
+//! | `prefetch` | keys that were written, read before a root or a commit asks for them |
+//! | `before` | what undoes a block, as far as it was read while the block was executed |
 //! | `patch` | the same in the bytes of the database: a block, or what undoes one |
 //! | `commit` | a genesis or a block, in one atomic write |
 //! | `check` | whether flat values and trie agree |
@@ -31,6 +33,7 @@
 //! | `memory` | a whole state in memory, for single calls and tests |
 
 mod access;
+mod before;
 mod cache;
 mod changes;
 mod check;
@@ -62,6 +65,7 @@ mod view;
 mod walker;
 
 pub use access::{Access, Change, Place};
+pub use before::Before;
 pub use changes::{BlockChanges, WriteSet};
 pub use check::{CheckError, Checked};
 pub use commit::{BlockRecord, PreparedState};
@@ -106,6 +110,11 @@ pub trait BlockState: Backend<Blake2Hasher> {
 
     /// Digest of what the last calculation of the top root was given, where the state keeps track.
     fn last_root_delta(&self) -> Option<DeltaDigest>;
+
+    /// What was read of the state that undoing a block on it needs, if it is kept.
+    fn before(&self) -> Before {
+        Before::default()
+    }
 
     /// A key is written over the state, in the layer that is open.
     fn written(&self, _child: Option<&ChildInfo>, _key: &[u8]) {}

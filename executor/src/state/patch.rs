@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use codec::{Decode, Encode};
+use rayon::slice::ParallelSliceMut;
 use rocksdb::WriteBatch;
 use sp_core::Blake2Hasher;
 use sp_state_machine::BackendTransaction;
@@ -19,7 +20,7 @@ use super::{
 const ENTRY_BYTES: usize = 8;
 
 /// Entries of a column: written, or removed.
-pub(super) type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The difference of one state to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -31,21 +32,23 @@ pub(super) struct Patch {
 impl Patch {
     /// That of a block with these writes and nodes.
     pub(super) fn new(writes: &WriteSet, mut nodes: BackendTransaction<Blake2Hasher>) -> Self {
-        let mut flat = Entries::new();
-        for (child, entries) in writes {
+        let flat = writes.iter().flat_map(|(child, entries)| {
             let space = FlatSpace::of(child.as_deref());
             let entries = entries.iter();
-            flat.extend(entries.map(|(key, value)| (space.key(key), value.clone())));
-        }
+            entries.map(move |(key, value)| (space.key(key), value.clone()))
+        });
         let nodes = nodes.drain().into_iter();
         let nodes = nodes.filter_map(|(key, (node, count))| match count {
             0 => None,
             1.. => Some((key, Some(node))),
             ..0 => Some((key, None)),
         });
+        // There are many, with long keys. What is sorted becomes a map in one go.
+        let mut nodes: Vec<_> = nodes.collect();
+        nodes.par_sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Self {
-            flat,
-            nodes: nodes.collect(),
+            flat: flat.collect(),
+            nodes: nodes.into_iter().collect(),
         }
     }
 

@@ -3,15 +3,15 @@
 //! and the values that undoing the block needs. From when a root is asked for, it looks for those values only: the root
 //! reads its nodes by itself.
 //!
-//! Invariant: it fills the cache and does nothing else, so results are the same with and without it, whenever it runs.
+//! Invariant: it fills the cache and gathers what undoes the block, and does nothing else, so results are the same with and without it, whenever it runs.
 //! What it fails to read is read again by who needs it. Cost: a thread, begun by the first key; where it is behind,
 //! keys are left out.
 
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{Builder, JoinHandle},
@@ -24,7 +24,8 @@ use sp_trie::{DBValue, prefixed_key};
 
 use super::{
     Place,
-    cache::{Epoch, ReadCache},
+    before::Gathered,
+    cache::{Epoch, ReadCache, Value},
     patch::Patch,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
     view::Prefix,
@@ -41,29 +42,8 @@ pub(super) struct Wanted {
     /// As the view has them.
     pub(super) patches: Vec<Arc<Patch>>,
     pub(super) keys: Vec<Place>,
-    /// What of them somebody needs.
-    pub(super) need: Arc<Need>,
-}
-
-/// What somebody needs of the keys of a view; it changes while they wait.
-#[derive(Debug, Default)]
-pub(super) struct Need(AtomicU8);
-
-impl Need {
-    /// Values, and the nodes on the way to them.
-    const ALL: u8 = 0;
-    /// Values: a root is being calculated, or was.
-    const VALUES: u8 = 1;
-    /// Nothing: the view is gone.
-    const NOTHING: u8 = 2;
-
-    fn set(&self, need: u8) {
-        self.0.store(need, Ordering::Relaxed);
-    }
-
-    fn is(&self, need: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == need
-    }
+    /// Where values are gathered; gone when nobody needs them any more.
+    pub(super) gathered: Weak<Gathered>,
 }
 
 enum Task {
@@ -140,11 +120,10 @@ impl Drop for Prefetch {
     }
 }
 
-/// Keys that are written in a block, as they come. When it is dropped none is looked for any more.
+/// Keys that are written in a block, as they come.
 #[derive(Default)]
 pub(super) struct Written {
     keys: Mutex<Keys>,
-    need: Arc<Need>,
 }
 
 #[derive(Default)]
@@ -155,24 +134,7 @@ struct Keys {
     waiting: Vec<Place>,
 }
 
-impl Drop for Written {
-    fn drop(&mut self) {
-        self.need.set(Need::NOTHING);
-    }
-}
-
 impl Written {
-    /// What is needed of these keys, and of what comes behind them before a root is asked for.
-    pub(super) fn need(&self) -> Arc<Need> {
-        self.need.set(Need::ALL);
-        Arc::clone(&self.need)
-    }
-
-    /// A root is asked for.
-    pub(super) fn root(&self) {
-        self.need.set(Need::VALUES);
-    }
-
     /// A key is written.
     pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,19 +188,21 @@ impl Nodes {
             epoch,
             patches,
             keys,
-            need,
+            gathered,
         } = wanted;
         self.patches = patches;
         let values = self.clone();
         let trie = TrieBackendBuilder::new(self, state_root).build();
         for (child, key) in keys {
-            if ends.load(Ordering::Relaxed) || need.is(Need::NOTHING) {
+            let Some(gathered) = gathered.upgrade().filter(|_| !ends.load(Ordering::Relaxed))
+            else {
                 return;
-            }
+            };
             if let Some(epoch) = epoch {
-                values.value(epoch, &FlatSpace::of(child.as_deref()).key(&key));
+                let flat = FlatSpace::of(child.as_deref()).key(&key);
+                values.value(epoch, flat, &gathered);
             }
-            if need.is(Need::VALUES) {
+            if gathered.is_rooting() {
                 continue;
             }
             // Where the state has changed meanwhile there may be no such nodes any more.
@@ -249,16 +213,22 @@ impl Nodes {
         }
     }
 
-    /// Reads a value into the cache, unless it is there.
-    fn value(&self, epoch: Epoch, key: &[u8]) {
-        let is_patched = self.patches.iter().any(|patch| patch.value(key).is_some());
-        if is_patched || self.cache.value(epoch, key).is_some() {
+    /// Reads a value into the cache, unless it is there, and gathers it.
+    fn value(&self, epoch: Epoch, key: Vec<u8>, gathered: &Gathered) {
+        if self.patches.iter().any(|patch| patch.value(&key).is_some()) {
+            return;
+        }
+        if let Some(value) = self.cache.value(epoch, &key) {
+            gathered.keep_value(key, value);
             return;
         }
         let column = self.rocksdb.cf_handle(CF_FLAT);
-        if let Some(Ok(value)) = column.map(|column| self.rocksdb.get_pinned_cf(column, key)) {
-            // If the state has changed meanwhile it is not kept.
-            self.cache.keep_value(epoch, key, value.as_deref());
+        if let Some(Ok(value)) = column.map(|column| self.rocksdb.get_pinned_cf(column, &key)) {
+            let value: Value = value.as_deref().map(Arc::from);
+            // If the state has changed meanwhile it is of another.
+            if self.cache.keep_value(epoch, &key, value.clone()) {
+                gathered.keep_value(key, value);
+            }
         }
     }
 }
@@ -278,7 +248,7 @@ impl TrieBackendStorage<Blake2Hasher> for Nodes {
         let node = self.rocksdb.get_cf(column, &key);
         let node = node.map_err(|error| error.to_string())?;
         if let Some(node) = &node {
-            self.cache.keep_node(&key, node);
+            self.cache.keep_node(&key, Arc::from(node.as_slice()));
         }
         Ok(node)
     }
@@ -391,15 +361,14 @@ mod tests {
         let (ahead, _folder) = database(true);
         let view = ahead.view().expect("a head");
         let place = (None, 0_u32.to_be_bytes().to_vec());
-        let written = super::Written::default();
-        let need = written.need();
-        written.root();
+        let gathered = std::sync::Arc::new(super::Gathered::new(true));
+        gathered.begin_root();
         let wanted = super::Wanted {
             state_root: view.head().state_root,
             epoch: ahead.cache().epoch(),
             patches: Vec::new(),
             keys: vec![place.clone()],
-            need,
+            gathered: std::sync::Arc::downgrade(&gathered),
         };
         let prefetch = ahead.prefetch().expect("on");
         prefetch.look(wanted);
@@ -415,6 +384,7 @@ mod tests {
             sp_trie::EMPTY_PREFIX,
         );
         assert!(ahead.cache().node(&root).is_none());
+        assert_eq!(gathered.value(&key), Some(Some(vec![0; 60])));
     }
 
     #[test]

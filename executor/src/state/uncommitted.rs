@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     BlockChanges, BlockRecord, CommitError, Database, Head, StateError, StateView, commit::undo_of,
-    history::Undo, patch::Patch,
+    history::UndoRecord, patch::Patch,
 };
 
 /// An executed block, to be executed on, or committed.
@@ -17,7 +17,7 @@ pub struct UncommittedBlock {
     head: Head,
     record: BlockRecord,
     pub(super) patch: Arc<Patch>,
-    undo: Undo,
+    undo: UndoRecord,
     /// The block it was executed on, unless that was in the database.
     below: Option<Arc<Self>>,
 }
@@ -34,7 +34,7 @@ impl UncommittedBlock {
     ) -> Result<Arc<Self>, StateError> {
         let head = record.head(changes.state_root);
         let patch = Patch::new(&changes.writes, changes.nodes);
-        let undo = undo_of(view, &patch)?;
+        let undo = undo_of(view, &patch, &changes.before)?;
         Ok(Arc::new(Self {
             head,
             record,

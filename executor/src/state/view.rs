@@ -25,7 +25,8 @@ use sp_state_machine::{
 use sp_trie::{DBValue, MerkleValue, prefixed_key};
 
 use super::{
-    BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
+    Before, BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
+    before::Gathered,
     cache::Epoch,
     db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
@@ -51,6 +52,8 @@ pub struct StateView<'db> {
     on: Option<Arc<UncommittedBlock>>,
     /// What is written over it, where something reads ahead.
     written: Option<Written>,
+    /// What undoing a block on it needs, as far as it was read.
+    gathered: Arc<Gathered>,
     fault: Mutex<Option<StateError>>,
     last_delta: Mutex<Option<DeltaDigest>>,
 }
@@ -80,6 +83,7 @@ impl<'db> StateView<'db> {
             patches: Vec::new(),
             on: None,
             written: database.reads_ahead().then(Written::default),
+            gathered: Arc::new(Gathered::new(database.history() > 0)),
             fault: Mutex::new(None),
             last_delta: Mutex::new(None),
         }
@@ -138,6 +142,20 @@ impl<'db> StateView<'db> {
         self.patches.iter().find_map(|patch| patch.value(key))
     }
 
+    /// The value under a key of the column `flat`, which may have been gathered already.
+    pub(super) fn flat_before(
+        &self,
+        key: &[u8],
+        gathered: Option<&Gathered>,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        if self.patched(key).is_none()
+            && let Some(value) = gathered.and_then(|gathered| gathered.value(key))
+        {
+            return Ok(value);
+        }
+        self.flat(key)
+    }
+
     /// The value under a key of the column `flat`.
     pub(super) fn flat(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         if let Some(value) = self.patched(key) {
@@ -149,7 +167,7 @@ impl<'db> StateView<'db> {
         let value = self.stored(key)?;
         if let Some(epoch) = self.epoch {
             let cache = self.database.cache();
-            cache.keep_value(epoch, key, value.as_deref());
+            cache.keep_value(epoch, key, value.as_deref().map(Arc::from));
         }
         Ok(value)
     }
@@ -176,15 +194,32 @@ impl<'db> StateView<'db> {
 
     /// The node under a key of the column `nodes`.
     pub(super) fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        let node = self.shared_node(key)?;
+        Ok(node.map(|node| node.to_vec()))
+    }
+
+    /// The same, which the cache may hold as well.
+    fn shared_node(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, StateError> {
         let cache = self.database.cache();
         if let Some(node) = cache.node(key) {
-            return Ok(Some(node.to_vec()));
+            return Ok(Some(node));
         }
-        let node = self.stored_node(key)?;
-        if let Some(node) = &node {
-            cache.keep_node(key, node);
-        }
-        Ok(node)
+        let Some(node) = self.stored_node(key)? else {
+            return Ok(None);
+        };
+        let node: Arc<[u8]> = Arc::from(node);
+        cache.keep_node(key, Arc::clone(&node));
+        Ok(Some(node))
+    }
+
+    /// A node, to be gathered if a root is calculated over it.
+    fn trie_node(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, StateError> {
+        let Some(node) = self.shared_node(&key)? else {
+            return Ok(None);
+        };
+        let bytes = node.to_vec();
+        self.gathered.keep_node(key, node);
+        Ok(Some(bytes))
     }
 
     /// The same, and not from the cache.
@@ -211,7 +246,7 @@ impl<'db> StateView<'db> {
                 epoch: self.epoch,
                 patches: self.patches.clone(),
                 keys,
-                need: written.need(),
+                gathered: Arc::downgrade(&self.gathered),
             });
         }
     }
@@ -219,9 +254,7 @@ impl<'db> StateView<'db> {
     /// A root is asked for: keys of layers that are still open are looked for now or never.
     fn root_begins(&self) {
         self.read_ahead();
-        if let Some(written) = &self.written {
-            written.root();
-        }
+        self.gathered.begin_root();
     }
 
     /// Keeps the first fault and passes the result on.
@@ -344,7 +377,7 @@ impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
         let node = if checks {
             view.stored_node(&key)
         } else {
-            view.node(&key)
+            view.trie_node(key)
         };
         let node = node.and_then(|node| match node {
             Some(node) if checks && Blake2Hasher::hash(&node) != *hash => Err(StateError::Trie {
@@ -374,7 +407,12 @@ impl BlockState for StateView<'_> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn before(&self) -> Before {
+        Before::new(self.head, &self.gathered)
+    }
+
     fn written(&self, child: Option<&ChildInfo>, key: &[u8]) {
+        self.gathered.write();
         if let Some(written) = &self.written {
             written.add(child, key);
         }
@@ -470,6 +508,7 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         let delta = delta.inspect(|(key, value)| hasher.add(key, *value));
         let delta = effective_delta(delta, |key| self.may_exist(&top, key));
         let root = self.trie().storage_root(delta.into_iter(), state_version);
+        self.gathered.end_root();
         *self
             .last_delta
             .lock()
