@@ -231,41 +231,33 @@ pub(crate) fn commit(criterion: &mut Criterion, chain: &Chain, undo: bool, repor
     let database = chain.open(64 << 20);
     let question = if undo { "commit_undo" } else { "commit" };
     let bare = bare(&database, chain, question);
-    let block = |turn| {
+    // Nothing lies between the root of a block and our commit, so its records are made behind that; the other writes
+    // them a turn later.
+    let waiting = std::cell::RefCell::new(std::collections::VecDeque::new());
+    let ours = |turn| {
         let view = database.view().expect("a head");
+        let parent = *view.head();
         let changes = written(&view, chain, turn, || {}).changes;
-        let record = record(view.head().number + 1, turn);
-        let records = records(&bare, *view.head(), &changes, &record);
-        (changes, record, records)
-    };
-    let mut waiting = None;
-    let waiting = std::cell::RefCell::new(&mut waiting);
-    // Both write one block; whoever comes first makes it.
-    let next = |turn| {
-        let mut waiting = waiting.borrow_mut();
-        match waiting.take() {
-            Some(made) => made,
-            None => {
-                let made = block(turn);
-                **waiting = Some(made.clone());
-                made
-            }
-        }
-    };
-    Turns {
-        ours: &mut |turn| {
-            let (changes, record, _) = next(turn);
-            let parent = database.head().expect("readable").expect("a head");
-            if undo {
-                let commit = || database.commit(&parent, changes, &record).expect("commits");
-                return timed(commit).1;
-            }
-            let view = database.view().expect("a head");
-            let block = UncommittedBlock::new(&view, changes, record).expect("readable");
+        let record = record(parent.number + 1, turn);
+        let same = changes.clone();
+        let took = if undo {
+            let commit = || database.commit(&parent, changes, &record);
+            let (head, took) = timed(commit);
+            head.expect("commits");
+            took
+        } else {
+            let block = UncommittedBlock::new(&view, changes, record.clone()).expect("readable");
             timed(|| database.commit_block(&block).expect("commits")).1
-        },
-        peer: &mut |turn| {
-            let (_, _, records) = next(turn);
+        };
+        let records = records(&bare, parent, &same, &record);
+        waiting.borrow_mut().push_back(records);
+        took
+    };
+    ours(0);
+    Turns {
+        ours: &mut |turn| ours(turn),
+        peer: &mut |_| {
+            let records = waiting.borrow_mut().pop_front().expect("one a turn");
             let write = || {
                 let mut batch = rocksdb::WriteBatch::default();
                 for (column, key, value) in &records {

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::{
     BlockState, StateError, StateView,
+    node_reader::NodeReader,
     schema::{CF_FLAT, FlatSpace},
-    view::NodeReader,
 };
 
 /// What was compared.

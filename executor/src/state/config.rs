@@ -39,7 +39,7 @@ pub struct DatabaseConfig {
     /// Bytes of RocksDB's blocks that are kept in memory, with what it needs to find them; 64 MiB by default.
     pub block_cache_bytes: usize,
     /// Whether a thread of the database looks for what a block writes while the block is executed, so that its root is
-    /// calculated from what is in memory; `true` by default. Without [`DatabaseConfig::cache_bytes`] there is none.
+    /// calculated from what is in memory, and what undoes it is known; `true` by default. Without [`DatabaseConfig::cache_bytes`] there is none.
     pub prefetch: bool,
 }
 

@@ -8,7 +8,7 @@
 //! cuts it short, the head is some block, whole. Cost: an undoing is as large as the block's changes; an earlier state
 //! takes the memory of all that follow it.
 
-use codec::{Decode, Encode};
+use codec::Encode;
 use rocksdb::WriteBatch;
 use thiserror::Error;
 
@@ -16,24 +16,8 @@ use super::{
     Database, Head, StateError, StateView,
     patch::Patch,
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
+    undo::Undo,
 };
-
-/// What undoes a block, as it is stored.
-#[derive(Debug)]
-pub(super) struct UndoRecord {
-    /// The head then.
-    pub(super) parent: Head,
-    /// [`Undo`], encoded; `None` where history is not kept.
-    pub(super) record: Option<Vec<u8>>,
-}
-
-/// What undoes a block.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Undo {
-    /// The head then.
-    pub(super) parent: Head,
-    pub(super) patch: Patch,
-}
 
 /// A state, or a number of blocks to go back, that the database does not reach.
 #[derive(Debug, Error)]

@@ -16,8 +16,8 @@ use trie_db::{ChildReference, ProcessEncodedNode, trie_visit};
 
 use super::{
     Database, DatabaseConfig, Head, OpenError, StateError,
+    node_reader::Prefix,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
-    view::Prefix,
 };
 
 /// Bytes gathered before they are written.

@@ -13,14 +13,16 @@
 //! | `record_log` | whether such a log, or a manifest, is whole |
 //! | `delta` | the changes a root is calculated from |
 //! | `view` | state at one block: flat reads, roots over stored trie nodes |
+//! | `node_reader` | trie nodes of a view, for the trie library |
 //! | `metered_state` | a state whose keys and values cost the guest that asks for them |
 //! | `metered_storage` | the layers as a guest sees them, charging for keys of the block's own |
 //! | `layers` | nested changes over a view, one layer per extrinsic |
 //! | `access` | what an extrinsic asked for and changed, on request |
 //! | `transaction` | what layers are, for another implementation beside them |
-//! | `changes` | what a block changed, ready to be compared or committed |
 //! | `prefetch` | keys that were written, read before a root or a commit asks for them |
+//! | `undo` | what undoes a block, as it is stored |
 //! | `before` | what undoes a block, as far as it was read while the block was executed |
+//! | `changes` | what a block changed, ready to be compared or committed |
 //! | `patch` | the same in the bytes of the database: a block, or what undoes one |
 //! | `commit` | a genesis or a block, in one atomic write |
 //! | `check` | whether flat values and trie agree |
@@ -50,6 +52,7 @@ mod layers;
 mod memory;
 mod metered_state;
 mod metered_storage;
+mod node_reader;
 mod open_check;
 mod patch;
 mod prefetch;
@@ -61,6 +64,7 @@ mod state_file;
 mod transaction;
 mod trie_state;
 mod uncommitted;
+mod undo;
 mod view;
 mod walker;
 
@@ -80,6 +84,7 @@ pub use history::HistoryError;
 pub use import::StateImport;
 pub use layers::BlockLayers;
 pub use memory::{InMemory, MemoryState};
+pub use node_reader::NodeReader;
 pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingState};
 pub use recovery::Recovery;
 pub use schema::{FORMAT_VERSION, Head};
@@ -90,7 +95,7 @@ pub use state_file::{
 pub use transaction::BlockTransaction;
 pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;
-pub use view::{NodeReader, StateView};
+pub use view::StateView;
 
 pub use sp_externalities::Extensions;
 

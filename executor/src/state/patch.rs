@@ -6,7 +6,6 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use codec::{Decode, Encode};
-use rayon::slice::ParallelSliceMut;
 use rocksdb::WriteBatch;
 use sp_core::Blake2Hasher;
 use sp_state_machine::BackendTransaction;
@@ -45,7 +44,7 @@ impl Patch {
         });
         // There are many, with long keys. What is sorted becomes a map in one go.
         let mut nodes: Vec<_> = nodes.collect();
-        nodes.par_sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        nodes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Self {
             flat: flat.collect(),
             nodes: nodes.into_iter().collect(),

@@ -3,7 +3,8 @@
 //! and the values that undoing the block needs. From when a root is asked for, it looks for those values only: the root
 //! reads its nodes by itself.
 //!
-//! Invariant: it fills the cache and gathers what undoes the block, and does nothing else, so results are the same with and without it, whenever it runs.
+//! Invariant: it fills the cache and gathers what undoes the block, and does nothing else, so results are the same with
+//! and without it, whenever it runs: what it gathers was read while the database had the state that is asked about.
 //! What it fails to read is read again by who needs it. Cost: a thread, begun by the first key; where it is behind,
 //! keys are left out.
 
@@ -26,9 +27,9 @@ use super::{
     Place,
     before::Gathered,
     cache::{Epoch, ReadCache, Value},
+    node_reader::Prefix,
     patch::Patch,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
-    view::Prefix,
 };
 
 /// Layers whose keys may wait: those of a block. The view holds their keys as well.
@@ -128,7 +129,7 @@ pub(super) struct Written {
 
 #[derive(Default)]
 struct Keys {
-    /// All but those of layers that were rolled back.
+    /// All but those of layers that were rolled back, unless a root was asked for in them.
     known: HashSet<Place>,
     /// Those that were not taken.
     waiting: Vec<Place>,
@@ -198,7 +199,7 @@ impl Nodes {
             else {
                 return;
             };
-            if let Some(epoch) = epoch {
+            if let Some(epoch) = epoch.filter(|_| gathered.wants_values()) {
                 let flat = FlatSpace::of(child.as_deref()).key(&key);
                 values.value(epoch, flat, &gathered);
             }
@@ -220,6 +221,9 @@ impl Nodes {
         }
         if let Some(value) = self.cache.value(epoch, &key) {
             gathered.keep_value(key, value);
+            return;
+        }
+        if self.cache.epoch() != Some(epoch) {
             return;
         }
         let column = self.rocksdb.cf_handle(CF_FLAT);
@@ -261,7 +265,7 @@ mod tests {
 
     use super::super::{
         BlockChanges, BlockLayers, BlockRecord, Database, DatabaseConfig, Durability, StateView,
-        UncommittedBlock,
+        UncommittedBlock, patch::Patch,
     };
 
     const VERSION: StateVersion = StateVersion::V1;
@@ -299,8 +303,8 @@ mod tests {
         (database, folder)
     }
 
-    /// A block that writes keys from `offset` on, and in a layer that is rolled back, other keys; `then` looks at what there is before the root
-    /// is calculated.
+    /// A block that writes keys from `offset` on, and in a layer that is rolled back, other keys; `then` looks at what
+    /// there is before the root is calculated.
     fn block(view: &StateView<'_>, offset: u32, then: impl FnOnce()) -> BlockChanges {
         let mut layers = BlockLayers::new(view, Extensions::new());
         for (first, kept) in [(0, true), (1, false), (2, true)] {
@@ -310,8 +314,8 @@ mod tests {
                         for number in 0..CHANGED {
                             let key = (number * 20 + offset + first).to_be_bytes().to_vec();
                             let child = sp_core::storage::ChildInfo::new_default(b"child");
-                            ext.place_storage(key.clone(), Some(vec![1; 60]));
-                            ext.place_child_storage(&child, key, Some(vec![2; 60]));
+                            ext.place_storage(key.clone(), Some(vec![1; 61]));
+                            ext.place_child_storage(&child, key, Some(vec![2; 61]));
                         }
                     };
                     layers.run(guest).expect("readable");
@@ -387,19 +391,113 @@ mod tests {
         assert_eq!(gathered.value(&key), Some(Some(vec![0; 60])));
     }
 
+    /// As many keys as [`block`] keeps, and those of the child's root.
+    const KEPT: usize = CHANGED as usize * 2 * 2;
+
+    #[test]
+    fn all_that_undoes_a_block_is_gathered_while_it_is_executed() {
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let changes = block(&view, 0, || ahead.prefetch().expect("on").settle());
+        let before = changes.before.of(view.head()).expect("of its state");
+        let patch = Patch::new(&changes.writes, changes.nodes);
+        let values = patch.flat.keys();
+        let unknown: Vec<_> = values.filter(|key| before.value(key).is_none()).collect();
+        // Nobody writes the roots of child tries.
+        assert_eq!(unknown.len(), 1, "{unknown:?}");
+        assert!(unknown[0].ends_with(b":child_storage:default:child"));
+        assert_eq!(patch.flat.len(), KEPT + 1);
+        let nodes = before.nodes();
+        let is_unknown = |key: &Vec<u8>| nodes.get(key).is_none();
+        let removed = patch.nodes.iter().filter(|(_, node)| node.is_none());
+        let unknown = removed.clone().filter(|(key, _)| is_unknown(key));
+        // Values of that length are nodes by themselves, which a root does not look at.
+        assert_eq!(unknown.count(), KEPT);
+        assert!(removed.count() > KEPT + CHANGED as usize);
+    }
+
+    #[test]
+    fn what_is_read_when_the_state_is_another_is_not_gathered() {
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let key = 0_u32.to_be_bytes().to_vec();
+        let flat = super::FlatSpace::top().key(&key);
+        let look = |epoch| {
+            let gathered = std::sync::Arc::new(super::Gathered::new(true));
+            let prefetch = ahead.prefetch().expect("on");
+            prefetch.look(super::Wanted {
+                state_root: view.head().state_root,
+                epoch,
+                patches: Vec::new(),
+                keys: vec![(None, key.clone())],
+                gathered: std::sync::Arc::downgrade(&gathered),
+            });
+            prefetch.settle();
+            gathered.value(&flat)
+        };
+        let epoch = ahead.cache().epoch();
+        assert_eq!(look(epoch), Some(Some(vec![0; 60])));
+        let mut layers = BlockLayers::new(&view, Extensions::new());
+        let write = |ext: &mut dyn Externalities| ext.place_storage(key.clone(), Some(vec![9]));
+        layers.run(write).expect("readable");
+        let changes = layers.finish(VERSION).expect("a root");
+        let committed = ahead.commit(view.head(), changes, &record(1));
+        committed.expect("commits");
+        assert_eq!(look(epoch), None);
+        assert_eq!(look(ahead.cache().epoch()), Some(Some(vec![9])));
+    }
+
+    #[test]
+    fn a_root_hands_over_what_open_layers_have_written_and_nothing_is_read_for_who_is_gone() {
+        let (ahead, _folder) = database(true);
+        let view = ahead.view().expect("a head");
+        let key = 0_u32.to_be_bytes().to_vec();
+        let flat = super::FlatSpace::top().key(&key);
+        let epoch = ahead.cache().epoch().expect("a state");
+        let mut layers = BlockLayers::new(&view, Extensions::new());
+        // Not in a layer that was kept.
+        let guest = |ext: &mut dyn Externalities| {
+            ext.place_storage(key.clone(), Some(vec![1]));
+            ahead.prefetch().expect("on").settle();
+            assert_eq!(ahead.cache().value(epoch, &flat), None);
+            ext.storage_root(VERSION);
+            ahead.prefetch().expect("on").settle();
+            let read = ahead.cache().value(epoch, &flat);
+            assert_eq!(read, Some(Some(vec![0; 60].into())));
+        };
+        layers.run(guest).expect("readable");
+        let gathered = std::sync::Arc::new(super::Gathered::new(true));
+        let other = 1_u32.to_be_bytes().to_vec();
+        let wanted = super::Wanted {
+            state_root: view.head().state_root,
+            epoch: Some(epoch),
+            patches: Vec::new(),
+            keys: vec![(None, other.clone())],
+            gathered: std::sync::Arc::downgrade(&gathered),
+        };
+        drop(gathered);
+        ahead.prefetch().expect("on").look(wanted);
+        ahead.prefetch().expect("on").settle();
+        let flat = super::FlatSpace::top().key(&other);
+        assert_eq!(ahead.cache().value(epoch, &flat), None);
+    }
+
+    fn record(number: u64) -> BlockRecord {
+        BlockRecord {
+            number,
+            hash: Default::default(),
+            header: Vec::new(),
+            extrinsics: Vec::new(),
+            receipts: Vec::new(),
+        }
+    }
+
     #[test]
     fn states_on_uncommitted_blocks_are_read_ahead_as_well() {
         let (ahead, _folder) = database(true);
         let view = ahead.view().expect("a head");
         let changes = block(&view, 0, || {});
-        let record = BlockRecord {
-            number: 1,
-            hash: Default::default(),
-            header: Vec::new(),
-            extrinsics: Vec::new(),
-            receipts: Vec::new(),
-        };
-        let first = UncommittedBlock::new(&view, changes, record).expect("readable");
+        let first = UncommittedBlock::new(&view, changes, record(1)).expect("readable");
         drop(view);
         let view = ahead.view_on(&first).expect("on the head");
         let (plain, _plain) = database(false);

@@ -21,8 +21,8 @@ use sp_trie::{
 
 use super::{
     BlockState, StateError, StateView,
+    node_reader::{NodeReader, Prefix},
     trie_state::{TrieSource, TrieState},
-    view::{NodeReader, Prefix},
 };
 
 /// The state of a view, which records the nodes that are read.

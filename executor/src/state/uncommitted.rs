@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::{
-    BlockChanges, BlockRecord, CommitError, Database, Head, StateError, StateView, commit::undo_of,
-    history::UndoRecord, patch::Patch,
+    BlockChanges, BlockRecord, CommitError, Database, Head, StateError, StateView,
+    patch::Patch,
+    undo::{UndoRecord, undo_of},
 };
 
 /// An executed block, to be executed on, or committed.

@@ -22,7 +22,7 @@ use sp_state_machine::{
     Backend, BackendTransaction, IterArgs, StateMachineStats, StorageIterator, StorageKey,
     StorageValue, TrieBackend, TrieBackendBuilder, UsageInfo,
 };
-use sp_trie::{DBValue, MerkleValue, prefixed_key};
+use sp_trie::MerkleValue;
 
 use super::{
     Before, BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
@@ -30,10 +30,11 @@ use super::{
     cache::Epoch,
     db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
-    history::Undo,
+    node_reader::NodeReader,
     patch::Patch,
     prefetch::{Wanted, Written},
     schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
+    undo::Undo,
     walker::Walker,
 };
 
@@ -148,12 +149,10 @@ impl<'db> StateView<'db> {
         key: &[u8],
         gathered: Option<&Gathered>,
     ) -> Result<Option<Vec<u8>>, StateError> {
-        if self.patched(key).is_none()
-            && let Some(value) = gathered.and_then(|gathered| gathered.value(key))
-        {
-            return Ok(value);
+        match gathered.and_then(|gathered| gathered.value(key)) {
+            Some(value) => Ok(value),
+            None => self.flat(key),
         }
-        self.flat(key)
     }
 
     /// The value under a key of the column `flat`.
@@ -204,16 +203,15 @@ impl<'db> StateView<'db> {
         if let Some(node) = cache.node(key) {
             return Ok(Some(node));
         }
-        let Some(node) = self.stored_node(key)? else {
+        let Some(node) = self.stored_node(key)?.map(Arc::<[u8]>::from) else {
             return Ok(None);
         };
-        let node: Arc<[u8]> = Arc::from(node);
         cache.keep_node(key, Arc::clone(&node));
         Ok(Some(node))
     }
 
-    /// A node, to be gathered if a root is calculated over it.
-    fn trie_node(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, StateError> {
+    /// A node over which a root is calculated.
+    pub(super) fn node_gathered(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, StateError> {
         let Some(node) = self.shared_node(&key)? else {
             return Ok(None);
         };
@@ -223,7 +221,7 @@ impl<'db> StateView<'db> {
     }
 
     /// The same, and not from the cache.
-    fn stored_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    pub(super) fn stored_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         if let Some(node) = self.patches.iter().find_map(|patch| patch.node(key)) {
             return Ok(Some(node.to_vec()));
         }
@@ -258,7 +256,7 @@ impl<'db> StateView<'db> {
     }
 
     /// Keeps the first fault and passes the result on.
-    fn noted<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
+    pub(super) fn noted<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
         if let Err(error) = &result {
             self.note(error);
         }
@@ -342,53 +340,20 @@ impl<'db> StateView<'db> {
 
     /// The trie over the stored nodes of this view: the same state, read by a walk from the root.
     pub fn trie(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
-        TrieBackendBuilder::new(NodeReader::new(self), self.head.state_root).build()
-    }
-}
-
-/// Reads trie nodes of a view.
-#[derive(Clone, Copy)]
-pub struct NodeReader<'v, 'db> {
-    view: &'v StateView<'db>,
-    /// Whether nodes are hashed.
-    checks: bool,
-}
-
-impl<'v, 'db> NodeReader<'v, 'db> {
-    fn new(view: &'v StateView<'db>) -> Self {
-        let checks = false;
-        Self { view, checks }
+        self.trie_by(NodeReader::new(self))
     }
 
-    /// One that refuses nodes that are not what their hash says.
-    pub(super) fn checking(view: &'v StateView<'db>) -> Self {
-        let checks = true;
-        Self { view, checks }
+    fn trie_by<'v>(
+        &self,
+        nodes: NodeReader<'v, 'db>,
+    ) -> TrieBackend<NodeReader<'v, 'db>, Blake2Hasher> {
+        TrieBackendBuilder::new(nodes, self.head.state_root).build()
     }
-}
 
-/// Where a node stands in the trie: whole bytes of its path, and a padded last nibble.
-pub(super) type Prefix<'a> = (&'a [u8], Option<u8>);
-
-impl sp_state_machine::TrieBackendStorage<Blake2Hasher> for NodeReader<'_, '_> {
-    fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
-        let Self { view, checks } = *self;
-        let key = prefixed_key::<Blake2Hasher>(hash, prefix);
-        let node = if checks {
-            view.stored_node(&key)
-        } else {
-            view.trie_node(key)
-        };
-        let node = node.and_then(|node| match node {
-            Some(node) if checks && Blake2Hasher::hash(&node) != *hash => Err(StateError::Trie {
-                reason: format!("node {hash:?} is not what its hash says"),
-            }),
-            Some(node) => Ok(Some(node)),
-            None => Err(StateError::Trie {
-                reason: format!("node {hash:?} is not in the database"),
-            }),
-        });
-        view.noted(node).map_err(|error| error.to_string())
+    /// The trie, for a root that is asked for.
+    fn trie_of_root(&self) -> TrieBackend<NodeReader<'_, 'db>, Blake2Hasher> {
+        self.root_begins();
+        self.trie_by(NodeReader::gathering(self))
     }
 }
 
@@ -502,12 +467,12 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, BackendTransaction<Blake2Hasher>) {
-        self.root_begins();
+        let trie = self.trie_of_root();
         let top = FlatSpace::top();
         let mut hasher = DeltaHasher::new();
         let delta = delta.inspect(|(key, value)| hasher.add(key, *value));
         let delta = effective_delta(delta, |key| self.may_exist(&top, key));
-        let root = self.trie().storage_root(delta.into_iter(), state_version);
+        let root = trie.storage_root(delta.into_iter(), state_version);
         self.gathered.end_root();
         *self
             .last_delta
@@ -522,11 +487,10 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
         delta: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
         state_version: StateVersion,
     ) -> (H256, bool, BackendTransaction<Blake2Hasher>) {
-        self.root_begins();
+        let trie = self.trie_of_root();
         let child = FlatSpace::child(child_info.storage_key());
         let delta = effective_delta(delta, |key| self.may_exist(&child, key));
-        self.trie()
-            .child_storage_root(child_info, delta.into_iter(), state_version)
+        trie.child_storage_root(child_info, delta.into_iter(), state_version)
     }
 
     fn raw_iter(&self, args: IterArgs<'_>) -> Result<FlatIter<'db>, StateError> {

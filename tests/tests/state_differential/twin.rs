@@ -193,6 +193,10 @@ impl Twin {
             self.fork(database, random, what),
         );
         let (last, storage) = chosen.last().expect("one").clone();
+        // Executed on blocks that are in the database when it is committed.
+        let view = database.view_on(&last).expect("on the head");
+        let above = self.block(&view, &storage, random, what);
+        drop(view);
         for (block, storage) in chosen {
             let head = database.commit_block(&block).expect("on the head");
             self.states.push_back((head, storage));
@@ -202,6 +206,11 @@ impl Twin {
         }
         let view = database.view_on(&last).expect("the head");
         compare_contents(&view, &storage, what);
+        drop(view);
+        let (changes, storage) = above;
+        let record = record(last.head().number + 1, random);
+        let head = database.commit(last.head(), changes, &record);
+        self.states.push_back((head.expect("commits"), storage));
         for (block, _) in other {
             assert!(matches!(
                 database.view_on(&block),

@@ -147,7 +147,6 @@ pub(crate) fn config(buffered: bool) -> DatabaseConfig {
     };
     DatabaseConfig {
         history_blocks: HISTORY_BLOCKS,
-        // Its reads would come at any time, and the reads that fail are counted.
         prefetch: false,
         // So small that files are written, and written together, all the time.
         write_buffer_bytes: 64 << 10,
@@ -170,9 +169,17 @@ pub(crate) fn run(args: &ChildArgs) {
     } else {
         layer::watch(&args.folder, Box::new(args.ending));
     }
+    // Its reads come at any time, and the reads that fail are counted.
+    let prefetch = matches!(
+        args.ending,
+        Ending::None | Ending::Operation(_) | Ending::Failpoint(..)
+    );
     let work = Work {
         folder: &args.folder,
-        config: config(args.buffered),
+        config: DatabaseConfig {
+            prefetch,
+            ..config(args.buffered)
+        },
         random: Random(args.seed),
         steps: args.steps,
         copies: true,
