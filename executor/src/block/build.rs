@@ -2,6 +2,9 @@
 //! reported, and the block goes on. Only a failing mandatory extrinsic, or a fault in initialize or
 //! finalize, abandons the block.
 
+use std::collections::BTreeMap;
+
+use codec::{Compact, CompactLen, DecodeAll, Encode};
 use slackwater_host_functions::HostFunctions;
 use sp_core::H256;
 use sp_externalities::Extensions;
@@ -14,11 +17,16 @@ use super::{
 };
 use crate::{
     fuel::{CancelToken, Fuel, FuelUsed, LocalLimit},
-    instance::{CallError, Trap},
+    instance::{CallError, CallOutcome, Trap, TrapKind},
     runtime::CallContext,
     state::{BlockChanges, BlockRecord, BlockState, Head},
     wasm_executor::WasmExecutor,
 };
+
+const INHERENTS: &str = "BlockBuilder_inherent_extrinsics";
+
+/// What inherents are made of: identifiers and their SCALE values, such as `timstap0` and a u64.
+pub type InherentData = BTreeMap<[u8; 8], Vec<u8>>;
 
 /// What became of one extrinsic offered to a builder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +66,11 @@ pub enum LeftOut {
     NativeStack,
     /// The runtime takes only inherents in this block.
     OnlyInherents,
+    /// With it the block would have too many bytes: see [`super::ProducerConfig::block_bytes_max`].
+    NoBytesLeft {
+        /// The limit.
+        bytes_max: usize,
+    },
 }
 
 impl Offered {
@@ -72,6 +85,7 @@ impl Offered {
             Self::LeftOut(LeftOut::Cancelled) => "cancelled",
             Self::LeftOut(LeftOut::NativeStack) => "native_stack",
             Self::LeftOut(LeftOut::OnlyInherents) => "only_inherents",
+            Self::LeftOut(LeftOut::NoBytesLeft { .. }) => "no_bytes_left",
         }
     }
 }
@@ -80,10 +94,10 @@ impl Offered {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The guest faulted in initialize or finalize.
+    /// The guest faulted outside of extrinsics.
     #[error("the runtime faulted in {phase}: {trap}")]
     Trapped {
-        /// `initialize` or `finalize`.
+        /// `initialize`, `inherents` or `finalize`.
         phase: &'static str,
         /// The fault.
         trap: Trap,
@@ -124,7 +138,9 @@ impl BuiltBlock {
 pub struct BlockBuilder<'s, S, H> {
     execution: BlockExecution<'s, S, H>,
     mode: InclusionMode,
+    header_bytes: usize,
     extrinsics: Vec<Vec<u8>>,
+    extrinsics_bytes: usize,
     receipts: Vec<ExtrinsicReceipt>,
 }
 
@@ -158,7 +174,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
         Ok(Self {
             execution,
             mode,
+            header_bytes: header.encoded_size(),
             extrinsics: Vec::new(),
+            extrinsics_bytes: 0,
             receipts: Vec::new(),
         })
     }
@@ -168,16 +186,57 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
     /// [`crate::ExecutorConfig::meter`] it does nothing.
     #[must_use]
     pub fn with_extrinsic_limit(mut self, limit: impl Into<LocalLimit>) -> Self {
-        self.execution.limit_extrinsics(limit.into());
+        self.limit_extrinsics(limit);
         self
+    }
+
+    /// As [`Self::with_extrinsic_limit`].
+    pub fn limit_extrinsics(&mut self, limit: impl Into<LocalLimit>) {
+        self.execution.limit_extrinsics(limit.into());
     }
 
     /// Cancels the extrinsic that runs when `token` is cancelled, and every one after it: they are
     /// rolled back and left out, and the block can be finished. Needs a meter that guests carry.
     #[must_use]
     pub fn with_cancel(mut self, token: CancelToken) -> Self {
-        self.execution.cancel_extrinsics_by(token);
+        self.cancel_extrinsics_by(token);
         self
+    }
+
+    /// As [`Self::with_cancel`].
+    pub fn cancel_extrinsics_by(&mut self, token: CancelToken) {
+        self.execution.cancel_extrinsics_by(token);
+    }
+
+    /// The inherents that the runtime makes of `data`, SCALE with length prefix, to be offered by
+    /// [`Self::push_inherent`].
+    ///
+    /// # Errors
+    /// [`BuildError::Trapped`] when the runtime faults, or answers something else.
+    pub fn inherents(&mut self, data: &InherentData) -> Result<Vec<Vec<u8>>, BuildError> {
+        let inherents = match self.ask(INHERENTS, &data.encode())? {
+            CallOutcome::Returned(output) => inherents_of(&output),
+            CallOutcome::Trapped(trap) => Err(trap),
+        };
+        inherents.map_err(|trap| BuildError::Trapped {
+            phase: "inherents",
+            trap,
+        })
+    }
+
+    /// Asks the runtime something within the block. Nothing of what it does stays.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome.
+    pub fn ask(&mut self, method: &str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
+        self.execution.ask(method, input)
+    }
+
+    /// Bytes of the encoded block if this extrinsic came next, with the header as it was at first.
+    pub fn bytes_with(&self, extrinsic: &[u8]) -> usize {
+        let count = u32::try_from(self.extrinsics.len() + 1).unwrap_or(u32::MAX);
+        let prefix = Compact::<u32>::compact_len(&count);
+        self.header_bytes + prefix + self.extrinsics_bytes + extrinsic.len()
     }
 
     /// What the runtime lets into this block.
@@ -205,7 +264,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
         let index = u32::try_from(self.extrinsics.len()).unwrap_or(u32::MAX);
         let run = match self.execution.apply(extrinsic) {
             Ok(run) => run,
-            Err(error) => return left_out(error),
+            Err(error) => return left_out(error).map(Offered::LeftOut),
         };
         let fuel = run.fuel;
         match run.outcome {
@@ -231,6 +290,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
         result: Included,
         fuel: Option<FuelUsed>,
     ) -> Offered {
+        self.extrinsics_bytes += extrinsic.len();
         self.extrinsics.push(extrinsic.to_vec());
         self.receipts.push(ExtrinsicReceipt {
             index,
@@ -270,13 +330,21 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
     }
 }
 
-/// An extrinsic that could not be run to its end here is left out, if that is safe everywhere.
-fn left_out(error: ExecutionError) -> Result<Offered, BuildError> {
-    let why = match error.call_error() {
+/// The inherents in the answer of a runtime, with length prefix.
+fn inherents_of(output: &[u8]) -> Result<Vec<Vec<u8>>, Trap> {
+    let inherents = Vec::<Vec<u8>>::decode_all(&mut &*output).map_err(|error| {
+        let message = format!("the answer of `{INHERENTS}` does not decode: {error}");
+        Trap::new(TrapKind::UndecodableOutput, message)
+    })?;
+    Ok(inherents.iter().map(Encode::encode).collect())
+}
+
+/// A call that could not be run to its end here is left out, if that is safe everywhere.
+pub(super) fn left_out(error: ExecutionError) -> Result<LeftOut, BuildError> {
+    Ok(match error.call_error() {
         Some(CallError::NativeStack) => LeftOut::NativeStack,
         Some(CallError::LocalLimit { limit }) => LeftOut::LocalLimit { limit: *limit },
         Some(CallError::Cancelled) => LeftOut::Cancelled,
         _ => return Err(error.into()),
-    };
-    Ok(Offered::LeftOut(why))
+    })
 }

@@ -164,6 +164,24 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         })
     }
 
+    /// Asks the runtime something within the block, under the limits of this machine. Nothing of what it does stays.
+    ///
+    /// # Errors
+    /// [`ExecutionError`] when the call has no outcome.
+    pub fn ask(&mut self, method: &str, input: &[u8]) -> Result<CallOutcome, ExecutionError> {
+        let Self {
+            calls,
+            layers,
+            fuel: account,
+        } = self;
+        let limits = account.of_question();
+        let called = layers.layered(
+            |layers| calls.call(layers, method, input, &limits),
+            |_| false,
+        );
+        Ok(called?.outcome)
+    }
+
     /// Ends the block and returns the header the runtime makes of it.
     ///
     /// # Errors

@@ -136,6 +136,14 @@ impl FuelAccount {
         }
     }
 
+    /// The limits of a call of which nothing stays.
+    pub(super) fn of_question(&self) -> CallLimits {
+        CallLimits {
+            consensus: None,
+            ..self.of_extrinsic()
+        }
+    }
+
     /// The outcome of an extrinsic, and its fuel put down if it is included. One that would have stayed
     /// within its own limit, for all that is known, did not fit into the block.
     pub(super) fn extrinsic(&mut self, called: Called) -> (ExtrinsicOutcome, Option<FuelUsed>) {

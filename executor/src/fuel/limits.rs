@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use blake2b_simd::Params;
@@ -148,7 +149,11 @@ pub enum Refuel {
 /// A run notices at its next safepoint, within about a period of the arbiter; one inside a host
 /// function when that returns.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken {
+    cancelled: Arc<AtomicBool>,
+    /// When it cancels by itself.
+    at: Option<Instant>,
+}
 
 impl CancelToken {
     /// Not cancelled.
@@ -156,14 +161,22 @@ impl CancelToken {
         Self::default()
     }
 
+    /// Not cancelled, and cancelled by itself at `deadline`.
+    pub fn at(deadline: Instant) -> Self {
+        Self {
+            at: Some(deadline),
+            ..Self::default()
+        }
+    }
+
     /// Cancels.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.cancelled.load(Ordering::Relaxed) || self.at.is_some_and(|at| Instant::now() >= at)
     }
 }
 

@@ -1,0 +1,616 @@
+//! What a producer puts into a block, and when it stops: the rules of the Polkadot SDK's proposer, limits of fuel, and
+//! having whoever passes them pay. Every block that comes out is replayed by both paths.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use codec::Encode;
+use slackwater_executor::{
+    Block, ExecutionPath, ExecutorConfig, Fuel, Meter, TrapKind,
+    block::{
+        BlockEnd, BlockInputs, BuildError, Included, LeftOut, Offered, Origin, OverrunPolicy,
+        Produced, Producer, ProducerConfig, TransactionSource, Uncharged, execute,
+    },
+    state::{Extensions, Head, MemoryState},
+};
+use slackwater_runtime_fixtures::guest::{
+    Account, GUEST_WASM, GuestCall, GuestExtrinsic, Sender, genesis, with_length,
+};
+use slackwater_tests::{Executor, executor, executor_with, rules_for_extrinsics};
+use sp_core::{
+    H256,
+    storage::{StateVersion, Storage, well_known_keys::CODE},
+};
+
+const ALICE: Account = [1; 32];
+const BOB: Account = [2; 32];
+/// More than any extrinsic here uses that is meant to end.
+const PLENTY: Fuel = Fuel(50_000_000);
+
+fn guest_state() -> MemoryState {
+    let funds = [(ALICE, 1 << 60), (BOB, 1 << 60)];
+    MemoryState::new(genesis(&funds, &ALICE), StateVersion::V1)
+}
+
+fn parent(state: &MemoryState) -> Head {
+    Head {
+        number: 0,
+        hash: H256::repeat_byte(7),
+        state_root: state.state_root(),
+    }
+}
+
+fn trusted(who: Account, nonce: u32, call: GuestCall) -> Vec<u8> {
+    let tip = 0;
+    GuestExtrinsic::Trusted(Sender { who, nonce, tip }, call).encoded()
+}
+
+fn put(nonce: u32) -> Vec<u8> {
+    let key = nonce.to_le_bytes().to_vec();
+    trusted(
+        ALICE,
+        nonce,
+        GuestCall::Put {
+            key,
+            value: vec![7; 40],
+        },
+    )
+}
+
+fn timestamp() -> Vec<u8> {
+    GuestExtrinsic::Unsigned(GuestCall::SetTimestamp { now: 6_000 }).encoded()
+}
+
+fn with_timestamp() -> BlockInputs {
+    BlockInputs {
+        inherents: vec![timestamp()],
+        ..BlockInputs::default()
+    }
+}
+
+/// Produces a block of the guest and sees that both paths execute it to the same root.
+fn produce(
+    executor: &Executor,
+    config: ProducerConfig,
+    inputs: BlockInputs,
+    transactions: impl IntoIterator<Item = Vec<u8>>,
+) -> Produced {
+    let state = guest_state();
+    let producer = Producer::new(executor.clone(), config);
+    let mut transactions = transactions.into_iter();
+    let produced = producer
+        .produce(&state, &parent(&state), inputs, &mut transactions)
+        .expect("a block");
+    replays(&state, &produced.built.block, &produced);
+    produced
+}
+
+fn replays(state: &MemoryState, block: &Block, produced: &Produced) {
+    for path in [ExecutionPath::Split, ExecutionPath::Whole] {
+        let executed = execute(&executor(), state, block, path, &Extensions::new);
+        let executed = executed.expect("the block is valid");
+        let root = produced.built.changes.state_root;
+        assert_eq!(executed.changes.state_root, root, "{path:?}");
+    }
+}
+
+/// Names of what became of everything, with a letter for where it came from.
+fn told(produced: &Produced) -> Vec<String> {
+    let letter = |origin| match origin {
+        Origin::Inherent => 'i',
+        Origin::Transaction => 't',
+        Origin::Charge => 'c',
+    };
+    let offered = produced.offered.iter();
+    offered
+        .map(|offered| format!("{} {}", letter(offered.origin), offered.result.name()))
+        .collect()
+}
+
+#[test]
+fn inherents_come_first_and_everything_offered_has_a_result() {
+    let stale = trusted(ALICE, 0, GuestCall::Nan);
+    let failing = trusted(ALICE, 1, GuestCall::Fail { kind: 2 });
+    let panics = trusted(
+        BOB,
+        0,
+        GuestCall::Panic {
+            message: b"no".to_vec(),
+        },
+    );
+    let offered = vec![put(0), stale, failing.clone(), panics, put(2)];
+    let inputs = BlockInputs {
+        // The second is one too many, and left out.
+        inherents: vec![timestamp(), timestamp()],
+        ..BlockInputs::default()
+    };
+    let produced = produce(&executor(), ProducerConfig::default(), inputs, offered);
+    assert_eq!(
+        told(&produced),
+        [
+            "i applied",
+            "i invalid",
+            "t applied",
+            "t invalid",
+            "t dispatch_error",
+            "t trap",
+            "t applied"
+        ]
+    );
+    assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
+    assert!(produced.overruns.is_empty());
+    let body = &produced.built.block.extrinsics;
+    assert_eq!(*body, [timestamp(), put(0), failing, put(2)]);
+}
+
+/// Tells the source what was left out, as a pool needs it to drop what depends on it.
+#[test]
+fn a_source_is_told_of_what_is_left_out_before_it_is_asked_for_more() {
+    struct Pool {
+        waiting: Vec<Vec<u8>>,
+        told: Vec<(Vec<u8>, LeftOut)>,
+    }
+    impl TransactionSource for Pool {
+        fn next_transaction(&mut self) -> Option<Vec<u8>> {
+            // Without the first of Bob's, his others are of no use.
+            let useless = |extrinsic: &Vec<u8>| {
+                let of_bob = extrinsic.get(2..34) == Some(BOB.as_slice());
+                of_bob && !self.told.is_empty()
+            };
+            let next = self.waiting.iter().position(|it| !useless(it))?;
+            Some(self.waiting.remove(next))
+        }
+
+        fn left_out(&mut self, transaction: &[u8], why: &LeftOut) {
+            self.told.push((transaction.to_vec(), why.clone()));
+        }
+    }
+    let of_bob = |nonce| trusted(BOB, nonce, GuestCall::Nan);
+    let mut pool = Pool {
+        waiting: vec![put(0), of_bob(5), of_bob(6), of_bob(7), put(1)],
+        told: Vec::new(),
+    };
+    // Their bytes do not matter here but for the account behind the length and the kind.
+    assert_eq!(of_bob(5).get(2..34), Some(BOB.as_slice()));
+    let state = guest_state();
+    let producer = Producer::new(executor(), ProducerConfig::default());
+    let produced = producer.produce(&state, &parent(&state), with_timestamp(), &mut pool);
+    let produced = produced.expect("a block");
+    assert_eq!(
+        told(&produced),
+        ["i applied", "t applied", "t invalid", "t applied"]
+    );
+    assert_eq!(pool.told.len(), 1);
+    assert_eq!(pool.told[0].0, of_bob(5));
+}
+
+/// So many that do not fit, and then one that would.
+fn exhausting(count: usize) -> Vec<Vec<u8>> {
+    let exhaust = (0..count).map(|_| trusted(BOB, 0, GuestCall::Exhaust));
+    exhaust.chain([put(0)]).collect()
+}
+
+#[test]
+fn a_full_block_ends_after_so_many_were_skipped() {
+    let executor = executor();
+    let config = ProducerConfig::default;
+    // Eight are skipped, and the ninth ends it.
+    let produced = produce(&executor, config(), with_timestamp(), exhausting(8));
+    assert_eq!(produced.offered.len(), 1 + 9);
+    assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
+    let produced = produce(&executor, config(), with_timestamp(), exhausting(9));
+    assert_eq!(produced.offered.len(), 1 + 9);
+    assert_eq!(produced.end, BlockEnd::Resources);
+    // One that fits does not make the count begin anew, but the block is not full then.
+    let many = [exhausting(4), exhausting(4)].concat();
+    let mut many: Vec<_> = many.into_iter().collect();
+    *many.last_mut().expect("some") = put(1);
+    let produced = produce(&executor, config(), with_timestamp(), many);
+    assert_eq!(produced.offered.len(), 1 + 10);
+    assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
+    let none = ProducerConfig {
+        skipped_max: 0,
+        ..config()
+    };
+    let produced = produce(&executor, none, with_timestamp(), exhausting(3));
+    assert_eq!(produced.offered.len(), 1 + 1);
+}
+
+/// A producer whose clock goes on by a second each time it looks, beginning with the block.
+fn produce_by_seconds(config: ProducerConfig, transactions: Vec<Vec<u8>>) -> Produced {
+    let state = guest_state();
+    let begun = Instant::now();
+    let seconds = Cell::new(0);
+    let clock = || {
+        let now = begun + Duration::from_secs(seconds.get());
+        seconds.set(seconds.get() + 1);
+        now
+    };
+    let producer = Producer::new(executor(), config);
+    let (inputs, mut transactions) = (with_timestamp(), transactions.into_iter());
+    producer
+        .produce_by(&clock, &state, &parent(&state), inputs, &mut transactions)
+        .expect("a block")
+}
+
+#[test]
+fn before_the_soft_deadline_nothing_is_skipped_for_good_and_behind_the_hard_one_nothing_begins() {
+    // Extrinsics have 90 s, the soft deadline is after 45; the first is offered after 1 s.
+    let config = || ProducerConfig {
+        duration: Some(Duration::from_secs(100)),
+        ..ProducerConfig::default()
+    };
+    let produced = produce_by_seconds(config(), exhausting(60));
+    assert_eq!(produced.end, BlockEnd::Resources);
+    assert_eq!(produced.offered.len(), 1 + 45);
+    let produced = produce_by_seconds(config(), (0..200).map(put).collect());
+    assert_eq!(produced.end, BlockEnd::Deadline);
+    assert_eq!(produced.offered.len(), 1 + 90);
+    // Which was full says so.
+    let soft = ProducerConfig {
+        soft_deadline_percent: 100,
+        ..config()
+    };
+    let produced = produce_by_seconds(soft, exhausting(200));
+    assert_eq!(produced.end, BlockEnd::Resources);
+    assert_eq!(produced.offered.len(), 1 + 90);
+    let produced = produce_by_seconds(config(), exhausting(20));
+    assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
+    assert_eq!(produced.offered.len(), 1 + 21);
+}
+
+#[test]
+fn what_runs_at_the_hard_deadline_is_cancelled_and_the_block_is_there() {
+    let executor = executor();
+    // Compiling takes its time, too.
+    executor.runtime(GUEST_WASM).expect("compiles");
+    let config = ProducerConfig {
+        duration: Some(Duration::from_secs(2)),
+        ..ProducerConfig::default()
+    };
+    let endless = trusted(BOB, 0, GuestCall::EndlessLoop);
+    let offered = vec![put(0), endless, put(1)];
+    let produced = produce(&executor, config, with_timestamp(), offered);
+    assert_eq!(told(&produced), ["i applied", "t applied", "t cancelled"]);
+    assert_eq!(produced.end, BlockEnd::Deadline);
+    assert!(produced.overruns.is_empty());
+}
+
+fn encoded_bytes(block: &Block) -> usize {
+    let body: usize = block.extrinsics.iter().map(Vec::len).sum();
+    // Of up to 63 extrinsics.
+    block.header.encode().len() + 1 + body
+}
+
+#[test]
+fn a_block_has_no_more_bytes_than_it_may() {
+    let executor = executor();
+    let whole = produce(
+        &executor,
+        ProducerConfig::default(),
+        with_timestamp(),
+        vec![put(0), put(1)],
+    );
+    // The header's length does not change while this guest makes a block without digest items.
+    let bytes = encoded_bytes(&whole.built.block);
+    for (less, expected) in [
+        (0, &["i applied", "t applied", "t applied"]),
+        (1, &["i applied", "t applied", "t no_bytes_left"]),
+    ] {
+        let config = ProducerConfig {
+            block_bytes_max: bytes - less,
+            ..ProducerConfig::default()
+        };
+        let produced = produce(&executor, config, with_timestamp(), vec![put(0), put(1)]);
+        assert_eq!(told(&produced), *expected);
+        assert!(encoded_bytes(&produced.built.block) <= bytes - less);
+    }
+    // A smaller one behind it still fits.
+    let config = ProducerConfig {
+        block_bytes_max: bytes - 1,
+        ..ProducerConfig::default()
+    };
+    let small = trusted(BOB, 0, GuestCall::Nan);
+    let offered = vec![put(0), put(1), small];
+    let produced = produce(&executor, config, with_timestamp(), offered);
+    assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
+    assert_eq!(produced.built.block.extrinsics.len(), 3);
+}
+
+fn burn(nonce: u32, iterations: u64) -> Vec<u8> {
+    trusted(ALICE, nonce, GuestCall::Burn { iterations })
+}
+
+/// Fuel of a transaction that burns so much.
+fn fuel_of_burning(executor: &Executor, iterations: u64) -> Fuel {
+    let config = ProducerConfig::default();
+    let offered = [burn(0, iterations)];
+    let produced = produce(executor, config, with_timestamp(), offered);
+    match &produced.offered[1].result {
+        Offered::Included { fuel, .. } => fuel.expect("counted").total,
+        left_out => panic!("{left_out:?}"),
+    }
+}
+
+#[test]
+fn whoever_uses_more_fuel_than_it_may_is_left_out_and_reported_with_its_bytes() {
+    for meter in [Meter::Slacked, Meter::Checked] {
+        let executor = executor_with(ExecutorConfig::default().with_meter(meter));
+        let config = ProducerConfig {
+            extrinsic_fuel: Some(PLENTY),
+            ..ProducerConfig::default()
+        };
+        let endless = trusted(BOB, 0, GuestCall::EndlessLoop);
+        let offered = vec![put(0), endless.clone(), put(1)];
+        let produced = produce(&executor, config, with_timestamp(), offered);
+        assert_eq!(
+            told(&produced),
+            ["i applied", "t applied", "t local_limit", "t applied"]
+        );
+        let [overrun] = produced.overruns.as_slice() else {
+            panic!("{:?}", produced.overruns)
+        };
+        assert_eq!(overrun.extrinsic, endless);
+        assert_eq!(overrun.limit, PLENTY);
+        assert_eq!(overrun.uncharged, Some(Uncharged::Policy));
+    }
+}
+
+#[test]
+fn an_overrun_of_the_chains_limit_is_reported_as_well() {
+    let rules = rules_for_extrinsics(PLENTY);
+    let executor = executor_with(ExecutorConfig::default().with_consensus_fuel(rules));
+    let endless = trusted(BOB, 0, GuestCall::EndlessLoop);
+    let state = guest_state();
+    let producer = Producer::new(executor, ProducerConfig::default());
+    let mut offered = [endless.clone(), put(0)].into_iter();
+    let produced = producer
+        .produce(&state, &parent(&state), with_timestamp(), &mut offered)
+        .expect("a block");
+    assert_eq!(told(&produced), ["i applied", "t out_of_fuel", "t applied"]);
+    assert_eq!(produced.overruns[0].extrinsic, endless);
+    assert_eq!(produced.overruns[0].limit, PLENTY);
+}
+
+#[test]
+fn the_fuel_of_a_block_is_shared_and_what_has_no_room_in_it_may_fit_into_another() {
+    let executor = executor();
+    let each = fuel_of_burning(&executor, 10_000);
+    let config = |block| ProducerConfig {
+        block_fuel: Some(Fuel(block)),
+        skipped_max: 0,
+        ..ProducerConfig::default()
+    };
+    let offered = |count| (0..count).map(|nonce| burn(nonce, 10_000));
+    // Nonces and indices change the fuel of one a little.
+    let three = config(each.0 * 7 / 2);
+    let produced = produce(&executor, three.clone(), with_timestamp(), offered(5));
+    assert_eq!(
+        told(&produced)[1..],
+        ["t applied", "t applied", "t applied", "t no_fuel_left"]
+    );
+    assert_eq!(produced.end, BlockEnd::Fuel);
+    assert!(produced.overruns.is_empty());
+    // One that would not even fit into an empty block is an overrun, or it would be offered for ever.
+    let produced = produce(&executor, config(each.0 / 2), with_timestamp(), offered(1));
+    assert_eq!(told(&produced)[1..], ["t local_limit"]);
+    assert_eq!(produced.overruns.len(), 1);
+    // So is one that uses more than it may by itself, whatever the block has left.
+    let own = ProducerConfig {
+        extrinsic_fuel: Some(Fuel(each.0 / 2)),
+        ..three
+    };
+    let produced = produce(&executor, own, with_timestamp(), offered(1));
+    assert_eq!(produced.overruns.len(), 1);
+}
+
+/// A runtime whose extrinsics name what they do by the byte behind their length: answer with what follows, or never
+/// end. Asked by `charge` it answers with a charge that copies what it was asked, by `free` with none, by `fault` with
+/// a trap, by `endless` not at all, by `nonsense` with bytes that mean nothing.
+fn charging(mode: u8) -> MemoryState {
+    let text = format!(
+        r#"(module
+        (import "env" "ext_storage_set_version_1" (func $set (param i64 i64)))
+        (memory (export "memory") 17)
+        (global (export "__heap_base") i32 (i32.const 65536))
+        (data (i32.const 512) "\{mode:02x}")
+        (data (i32.const 600) "key")
+        (data (i32.const 1056) "\04")
+        (data (i32.const 2048) "\04\10\01\00\00\2a")
+        (func $pack (param i32 i32) (result i64)
+            (i64.or (i64.extend_i32_u (local.get 0))
+                (i64.shl (i64.extend_i32_u (local.get 1)) (i64.const 32))))
+        (func (export "Core_initialize_block") (param i32 i32) (result i64)
+            (i64.const 0x100000200))
+        (func (export "BlockBuilder_apply_extrinsic") (param $at i32) (param $length i32)
+            (result i64)
+            (call $set (i64.const 0x300000258) (i64.const 0x300000258))
+            (if (i32.eqz (i32.load8_u (i32.add (local.get $at) (i32.const 1))))
+                (then (loop (br 0))))
+            (call $pack (i32.add (local.get $at) (i32.const 2)) (i32.const 2)))
+        (func (export "BlockBuilder_finalize_block") (param i32 i32) (result i64)
+            (i64.const 0x6200000400))
+        ;; One inherent of four bytes.
+        (func (export "BlockBuilder_inherent_extrinsics") (param i32 i32) (result i64)
+            (i64.const 0x600000800))
+        ;; Some(bytes): the length of all, an opcode, two bytes of an answer, the bytes asked about.
+        (func (export "charge") (param $at i32) (param $length i32) (result i64)
+            (call $set (i64.const 0x300000258) (i64.const 0x300000258))
+            (i32.store (i32.const 4096) (i32.const 1))
+            (i32.store8 (i32.const 4097)
+                (i32.shl (i32.add (local.get $length) (i32.const 3)) (i32.const 2)))
+            (i32.store (i32.const 4098) (i32.const 1))
+            (memory.copy (i32.const 4101) (local.get $at) (local.get $length))
+            (call $pack (i32.const 4096) (i32.add (local.get $length) (i32.const 5))))
+        (func (export "free") (param i32 i32) (result i64) (i64.const 0x100000400))
+        (func (export "fault") (param i32 i32) (result i64) unreachable)
+        (func (export "endless") (param i32 i32) (result i64) (loop (br 0)) unreachable)
+        (func (export "nonsense") (param i32 i32) (result i64) (i64.const 0x700000800)))"#
+    );
+    let mut storage = Storage::default();
+    let code = wat::parse_str(text).expect("wat");
+    storage.top.insert(CODE.to_vec(), code);
+    MemoryState::new(storage, StateVersion::V1)
+}
+
+fn charging_executor() -> Executor {
+    executor_with(ExecutorConfig {
+        profile: slackwater_tests::overruns::PROFILE,
+        ..ExecutorConfig::default()
+    })
+}
+
+const ENDLESS: [u8; 3] = [0, 7, 7];
+const APPLIED: [u8; 3] = [1, 0, 0];
+
+fn produce_charging(method: &str, offered: &[&[u8]]) -> Produced {
+    let state = charging(0);
+    let config = ProducerConfig {
+        extrinsic_fuel: Some(PLENTY),
+        overrun: OverrunPolicy::Charge {
+            method: method.to_owned(),
+        },
+        ..ProducerConfig::default()
+    };
+    let producer = Producer::new(charging_executor(), config);
+    let mut offered = offered.iter().map(|payload| with_length(payload));
+    let inputs = BlockInputs::default();
+    producer
+        .produce(&state, &parent(&state), inputs, &mut offered)
+        .expect("a block")
+}
+
+#[test]
+fn whoever_uses_more_than_it_may_pays_by_an_extrinsic_of_the_runtime() {
+    let produced = produce_charging("charge", &[&APPLIED, &ENDLESS, &APPLIED]);
+    assert_eq!(
+        told(&produced),
+        ["t applied", "t local_limit", "c applied", "t applied"]
+    );
+    // The runtime was told the bytes and the limit, and its answer is in the block.
+    let asked = (with_length(&ENDLESS), PLENTY.0).encode();
+    let charge = with_length(&[[1, 0, 0].as_slice(), &asked].concat());
+    let body = &produced.built.block.extrinsics;
+    assert_eq!(
+        *body,
+        [with_length(&APPLIED), charge, with_length(&APPLIED)]
+    );
+    assert_eq!(produced.overruns[0].extrinsic, with_length(&ENDLESS));
+    assert_eq!(produced.overruns[0].uncharged, None);
+    // What was written when it was asked is gone, as what the overrun wrote.
+    let nothing = produce_charging("free", &[&ENDLESS]);
+    assert!(nothing.built.changes.writes[&None].is_empty());
+}
+
+#[test]
+fn a_runtime_that_cannot_say_who_pays_does_not_end_the_block() {
+    let uncharged = |method| {
+        let produced = produce_charging(method, &[&ENDLESS, &APPLIED]);
+        assert_eq!(told(&produced), ["t local_limit", "t applied"], "{method}");
+        let overrun = produced.overruns.into_iter().next();
+        overrun.expect("one").uncharged.expect("nobody pays")
+    };
+    assert_eq!(uncharged("free"), Uncharged::Declined);
+    let stopped = Uncharged::Stopped(LeftOut::LocalLimit { limit: PLENTY });
+    assert_eq!(uncharged("endless"), stopped);
+    for (method, kind) in [
+        ("fault", TrapKind::Unreachable),
+        ("nonsense", TrapKind::UndecodableOutput),
+        ("absent", TrapKind::MissingMethod),
+    ] {
+        match uncharged(method) {
+            Uncharged::Faulted(trap) => assert_eq!(trap.kind, kind, "{method}"),
+            other => panic!("{method}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_runtime_makes_inherents_of_the_data_it_is_given() {
+    let state = charging(0);
+    let producer = Producer::new(charging_executor(), ProducerConfig::default());
+    let data = [(*b"timstap0", 6_000_u64.encode())];
+    let inputs = BlockInputs {
+        inherent_data: Some(data.into_iter().collect()),
+        inherents: vec![with_length(&APPLIED)],
+        ..BlockInputs::default()
+    };
+    let mut nothing = std::iter::empty();
+    let produced = producer
+        .produce(&state, &parent(&state), inputs, &mut nothing)
+        .expect("a block");
+    assert_eq!(told(&produced), ["i applied", "i applied"]);
+    // What it answers has no length prefix of its own.
+    let body = &produced.built.block.extrinsics;
+    assert_eq!(
+        *body,
+        [with_length(&[1, 0, 0, 0x2a]), with_length(&APPLIED)]
+    );
+}
+
+#[test]
+fn a_runtime_that_wants_inherents_only_has_no_transactions_taken_for_it() {
+    let state = charging(1);
+    let producer = Producer::new(charging_executor(), ProducerConfig::default());
+    let inputs = BlockInputs {
+        inherents: vec![with_length(&APPLIED)],
+        ..BlockInputs::default()
+    };
+    let taken = Cell::new(0);
+    let mut transactions = std::iter::repeat_with(|| {
+        taken.set(taken.get() + 1);
+        with_length(&APPLIED)
+    });
+    let produced = producer
+        .produce(&state, &parent(&state), inputs, &mut transactions)
+        .expect("a block");
+    assert_eq!(told(&produced), ["i applied"]);
+    assert_eq!(produced.end, BlockEnd::OnlyInherents);
+    assert_eq!(taken.get(), 0);
+}
+
+#[test]
+fn a_mandatory_inherent_that_fails_abandons_the_block() {
+    // An extrinsic of this runtime answers with two of its bytes, and this needs three.
+    let text = r#"(module
+        (memory (export "memory") 17)
+        (global (export "__heap_base") i32 (i32.const 65536))
+        (data (i32.const 512) "\01\00\08")
+        (func (export "Core_initialize_block") (param i32 i32) (result i64) (i64.const 0))
+        (func (export "BlockBuilder_apply_extrinsic") (param i32 i32) (result i64)
+            (i64.const 0x300000200)))"#;
+    let mut storage = Storage::default();
+    let code = wat::parse_str(text).expect("wat");
+    storage.top.insert(CODE.to_vec(), code);
+    let state = MemoryState::new(storage, StateVersion::V1);
+    let producer = Producer::new(executor(), ProducerConfig::default());
+    let inputs = with_timestamp();
+    let mut nothing = std::iter::empty();
+    let abandoned = producer.produce(&state, &parent(&state), inputs, &mut nothing);
+    let error = abandoned.expect_err("abandoned");
+    assert!(
+        matches!(error, BuildError::MandatoryFailed { index: 0 }),
+        "{error}"
+    );
+}
+
+/// What one extrinsic used counts for the block it is in, and included ones are the receipts'.
+#[test]
+fn receipts_are_of_what_is_in_the_block() {
+    let offered = vec![put(0), trusted(ALICE, 7, GuestCall::Nan), put(1)];
+    let config = ProducerConfig::default();
+    let produced = produce(&executor(), config, with_timestamp(), offered);
+    let receipts = produced.built.receipts.extrinsics.as_ref().expect("split");
+    assert_eq!(receipts.len(), 3);
+    assert!(receipts.iter().all(|it| it.result == Included::Applied));
+    let fuel = produced.built.fuel.as_ref().expect("counted");
+    let offered = produced.offered.iter().filter_map(|it| match it.result {
+        Offered::Included { fuel, .. } => fuel.map(|fuel| fuel.total),
+        Offered::LeftOut(_) => None,
+    });
+    let told: Vec<_> = offered.collect();
+    let counted: Vec<_> = fuel.extrinsics.iter().map(|it| it.total).collect();
+    assert_eq!(told, counted);
+}
