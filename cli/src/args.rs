@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use slackwater_executor::{CallContext, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter};
+use slackwater_executor::{
+    CallContext, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter,
+    block::BLOCK_BYTES_DEFAULT,
+};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -27,6 +30,8 @@ pub(crate) enum Command {
     /// Replay the blocks of fixture files from their parent state, check every state root against
     /// the chain's own, and commit each block.
     Replay(ReplayArgs),
+    /// Produce blocks on a genesis state, of extrinsics from a file or of signed transfers, and see how fast that is.
+    Produce(ProduceArgs),
     /// Make a module count its fuel, as the executor does before it compiles one.
     Instrument(InstrumentArgs),
     /// Measure what fuel costs in time on this machine, and what is priced wrongly.
@@ -54,6 +59,7 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Call(args) => args.json,
             Self::Replay(args) => args.json,
+            Self::Produce(args) => args.json,
             Self::Instrument(args) => args.json,
             Self::Calibrate(args) => args.json,
             Self::Fixture(args) => args.command.json(),
@@ -113,6 +119,56 @@ pub(crate) struct ReplayArgs {
     /// How blocks are executed.
     #[arg(long, value_enum, default_value_t = Path::Split)]
     pub(crate) path: Path,
+    #[command(flatten)]
+    pub(crate) executor: ExecutorArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["extrinsics", "transfers"])]
+#[command(after_help = "\
+Blocks come one slot after the other, from a fixed moment on, and transfers are signed without randomness, so that producing
+again gives the same blocks, unless there is a deadline. What had no room in a block is offered to the next one. Consensus
+engines Aura and BABE are given their slots; blocks of relay chains and parachains need more than one node knows.")]
+pub(crate) struct ProduceArgs {
+    /// Raw chain spec or block fixture with the state that the chain begins with.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) spec: PathBuf,
+    /// Offer the extrinsics of this file, one a line, hexadecimal, with length prefix.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) extrinsics: Option<PathBuf>,
+    /// Offer each block so many signed transfers.
+    #[arg(long, value_name = "N")]
+    pub(crate) transfers: Option<u32>,
+    /// So many accounts send the transfers in turn, funded by //Alice in blocks of their own.
+    #[arg(long, value_name = "M", default_value_t = 1, requires = "transfers", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) accounts: u32,
+    /// How many blocks to produce.
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub(crate) blocks: u32,
+    /// How instances are made.
+    #[arg(long, value_enum, default_value_t = Mode::Snapshot)]
+    pub(crate) mode: Mode,
+    /// Database to produce onto; kept, and continued by the next run. Default: a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) db: Option<PathBuf>,
+    /// Time for each block in milliseconds, a tenth of which is left for ending it.
+    #[arg(long, value_name = "MS")]
+    pub(crate) deadline: Option<u64>,
+    /// Bytes of a block.
+    #[arg(long, value_name = "BYTES", default_value_t = BLOCK_BYTES_DEFAULT)]
+    pub(crate) block_bytes: usize,
+    /// Fuel a transaction may use; more is rolled back, left out and reported.
+    #[arg(long, value_name = "FUEL", value_parser = parse_limit)]
+    pub(crate) extrinsic_fuel: Option<Fuel>,
+    /// Fuel the transactions of a block may use together.
+    #[arg(long, value_name = "FUEL", value_parser = parse_limit)]
+    pub(crate) block_fuel: Option<Fuel>,
+    /// Write the blocks into a file, one a line, hexadecimal, as `fixture import` reads them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
     /// Print JSON.
@@ -300,13 +356,19 @@ fn parse_fuel(text: &str) -> Result<FuelArg, String> {
         "unlimited" => Ok(FuelArg::Unlimited),
         "off" => Ok(FuelArg::Off),
         number => {
-            let digits = number.replace('_', "");
-            let limit = digits
-                .parse()
-                .map_err(|error| format!("neither a number nor `unlimited` nor `off`: {error}"))?;
-            Ok(FuelArg::Limit(Fuel(limit)))
+            let limit = parse_limit(number);
+            let limit =
+                limit.map_err(|error| format!("neither `unlimited` nor `off`, and {error}"))?;
+            Ok(FuelArg::Limit(limit))
         }
     }
+}
+
+fn parse_limit(text: &str) -> Result<Fuel, String> {
+    let limit = text.replace('_', "").parse();
+    limit
+        .map(Fuel)
+        .map_err(|error| format!("not a number: {error}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,8 @@ use slackwater_runtime_fixtures::{
     FixtureError, FixtureReplayError,
     chain_spec_stream::{SpecExportError, SpecImportError},
     hexadecimal::HexError,
+    production::ProductionError,
+    transfers::TransferError,
 };
 use thiserror::Error;
 
@@ -20,9 +22,7 @@ pub(crate) enum CliError {
     /// Already shown.
     #[error("see above")]
     Reported,
-    #[error(
-        "--mode both replays everything twice, which no kept database can hold: leave --db out"
-    )]
+    #[error("--mode both does everything twice, which no kept database can hold: leave --db out")]
     BothOnOneDatabase,
     #[error("{}: cannot be read: {source}", path.display())]
     Read {
@@ -53,6 +53,18 @@ pub(crate) enum CliError {
     Execution(#[from] ExecutionError),
     #[error(transparent)]
     Replay(Box<FixtureReplayError>),
+    #[error(transparent)]
+    Production(Box<ProductionError>),
+    #[error(transparent)]
+    Transfers(Box<TransferError>),
+    #[error("{}: line {line}: {source}", path.display())]
+    Line {
+        path: PathBuf,
+        line: usize,
+        source: HexError,
+    },
+    #[error("//Alice could not fund the accounts: block {number} took none of {waiting} transfers")]
+    Funding { number: u64, waiting: usize },
     #[error("{} is read and would be written over: name another file to write", .0.display())]
     OutIsInput(PathBuf),
     #[error("{}: {source}", path.display())]
@@ -109,6 +121,18 @@ pub(crate) enum CliError {
     SameName(String),
     #[error("printing JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<ProductionError> for CliError {
+    fn from(error: ProductionError) -> Self {
+        Self::Production(Box::new(error))
+    }
+}
+
+impl From<TransferError> for CliError {
+    fn from(error: TransferError) -> Self {
+        Self::Transfers(Box::new(error))
+    }
 }
 
 impl From<FixtureReplayError> for CliError {

@@ -17,6 +17,7 @@ mod fixture;
 mod inspect;
 mod instrument;
 mod output;
+mod produce;
 mod replay;
 mod source;
 
@@ -68,6 +69,7 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Produce(args) => produce::run(&args),
         Command::Instrument(args) => instrument::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Fixture(args) => fixture::run(&args.command),

@@ -1,7 +1,7 @@
 //! Test data of the workspace: where it is, how it is read and what our own guest runtime accepts.
 //!
-//! This crate knows file formats and the guest's extrinsic encoding; only [`replay`],
-//! [`conformance`] and [`import`] execute.
+//! This crate knows file formats and how extrinsics are encoded; only [`replay`], [`conformance`], [`import`] and
+//! [`production`] execute, and [`slots`] and [`transfers`] ask a runtime about itself.
 //! Invariant: whatever a loader returns is complete and checked (lengths, hex, presence of
 //! `:code`); everything else is a typed [`FixtureError`] naming the file and the field.
 
@@ -18,10 +18,14 @@ pub mod guest;
 pub mod hexadecimal;
 pub mod import;
 pub mod kernels;
+pub mod keys;
 pub mod offered;
+pub mod production;
 pub mod raw_blocks;
 pub mod refused;
 pub mod replay;
+pub mod slots;
+pub mod transfers;
 
 mod cursor;
 mod fixture_json;

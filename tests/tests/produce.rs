@@ -278,12 +278,6 @@ fn what_runs_at_the_hard_deadline_is_cancelled_and_the_block_is_there() {
     assert!(produced.overruns.is_empty());
 }
 
-fn encoded_bytes(block: &Block) -> usize {
-    let body: usize = block.extrinsics.iter().map(Vec::len).sum();
-    // Of up to 63 extrinsics.
-    block.header.encode().len() + 1 + body
-}
-
 #[test]
 fn a_block_has_no_more_bytes_than_it_may() {
     let executor = executor();
@@ -294,7 +288,7 @@ fn a_block_has_no_more_bytes_than_it_may() {
         vec![put(0), put(1)],
     );
     // The header's length does not change while this guest makes a block without digest items.
-    let bytes = encoded_bytes(&whole.built.block);
+    let bytes = whole.built.block.encoded().len();
     for (less, expected) in [
         (0, &["i applied", "t applied", "t applied"]),
         (1, &["i applied", "t applied", "t no_bytes_left"]),
@@ -305,7 +299,7 @@ fn a_block_has_no_more_bytes_than_it_may() {
         };
         let produced = produce(&executor, config, with_timestamp(), vec![put(0), put(1)]);
         assert_eq!(told(&produced), *expected);
-        assert!(encoded_bytes(&produced.built.block) <= bytes - less);
+        assert!(produced.built.block.encoded().len() <= bytes - less);
     }
     // A smaller one behind it still fits.
     let config = ProducerConfig {

@@ -150,9 +150,18 @@ impl Block {
         }
     }
 
+    /// SCALE of the block.
+    pub fn encoded(&self) -> Vec<u8> {
+        self.encode_behind(&self.header)
+    }
+
     /// SCALE of the unsealed block, as `Core_execute_block` takes it.
     pub(super) fn encode_unsealed(&self) -> Vec<u8> {
-        let mut bytes = self.header_unsealed().encode();
+        self.encode_behind(&self.header_unsealed())
+    }
+
+    fn encode_behind(&self, header: &Header) -> Vec<u8> {
+        let mut bytes = header.encode();
         // A body of more than 2^32 extrinsics does not fit in memory.
         let count = u32::try_from(self.extrinsics.len()).unwrap_or(u32::MAX);
         Compact(count).encode_to(&mut bytes);

@@ -34,7 +34,8 @@ pub struct DatabaseConfig {
     /// Bytes of a column that are gathered in memory before they become a file; 64 MiB by default. There are six
     /// columns, and of each up to two buffers.
     pub write_buffer_bytes: usize,
-    /// Bytes of values and trie nodes that are kept in memory, half of them for each; 64 MiB by default. 0 keeps none.
+    /// Bytes of values and trie nodes that are kept in memory, half of them for each; 64 MiB by default. 0 keeps none, and what
+    /// undoes a block is read when it is committed.
     pub cache_bytes: usize,
     /// Bytes of RocksDB's blocks that are kept in memory, with what it needs to find them; 64 MiB by default.
     pub block_cache_bytes: usize,

@@ -496,6 +496,11 @@ impl Database {
         &self.cache
     }
 
+    /// Whether what undoes a block is gathered while it is executed.
+    pub(super) fn gathers(&self) -> bool {
+        self.history() > 0 && self.config.cache_bytes > 0
+    }
+
     /// Whether something reads ahead for roots.
     pub(super) fn reads_ahead(&self) -> bool {
         self.config.prefetch && self.config.cache_bytes > 0

@@ -84,7 +84,7 @@ impl<'db> StateView<'db> {
             patches: Vec::new(),
             on: None,
             written: database.reads_ahead().then(Written::default),
-            gathered: Arc::new(Gathered::new(database.history() > 0)),
+            gathered: Arc::new(Gathered::new(database.gathers())),
             fault: Mutex::new(None),
             last_delta: Mutex::new(None),
         }
@@ -193,31 +193,31 @@ impl<'db> StateView<'db> {
 
     /// The node under a key of the column `nodes`.
     pub(super) fn node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        let node = self.shared_node(key)?;
-        Ok(node.map(|node| node.to_vec()))
-    }
-
-    /// The same, which the cache may hold as well.
-    fn shared_node(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, StateError> {
-        let cache = self.database.cache();
-        if let Some(node) = cache.node(key) {
-            return Ok(Some(node));
-        }
-        let Some(node) = self.stored_node(key)?.map(Arc::<[u8]>::from) else {
-            return Ok(None);
-        };
-        cache.keep_node(key, Arc::clone(&node));
-        Ok(Some(node))
+        let node = self.read_node(key)?;
+        Ok(node.map(|(bytes, _)| bytes))
     }
 
     /// A node over which a root is calculated.
     pub(super) fn node_gathered(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, StateError> {
-        let Some(node) = self.shared_node(&key)? else {
+        let Some((bytes, node)) = self.read_node(&key)? else {
             return Ok(None);
         };
-        let bytes = node.to_vec();
         self.gathered.keep_node(key, node);
         Ok(Some(bytes))
+    }
+
+    /// A node, as bytes of one's own and as the cache has it.
+    fn read_node(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Arc<[u8]>)>, StateError> {
+        let cache = self.database.cache();
+        if let Some(node) = cache.node(key) {
+            return Ok(Some((node.to_vec(), node)));
+        }
+        let Some(bytes) = self.stored_node(key)? else {
+            return Ok(None);
+        };
+        let node: Arc<[u8]> = Arc::from(bytes.as_slice());
+        cache.keep_node(key, Arc::clone(&node));
+        Ok(Some((bytes, node)))
     }
 
     /// The same, and not from the cache.

@@ -82,7 +82,7 @@ pub enum OracleError {
     /// The authored chain could not be written.
     #[error(transparent)]
     Fixture(#[from] FixtureError),
-    /// A key or signature could not be made.
-    #[error("sr25519: {0}")]
-    Key(String),
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] slackwater_runtime_fixtures::keys::KeyError),
 }

@@ -10,7 +10,6 @@
 pub mod error;
 pub mod guest_chain;
 pub mod header;
-pub mod keys;
 pub mod oracle;
 pub mod signed;
 
@@ -18,3 +17,4 @@ mod author;
 
 pub use error::{CallFault, OracleError};
 pub use oracle::{BlockChanges, BuiltBlock, CallResult, Oracle};
+pub use slackwater_runtime_fixtures::keys;

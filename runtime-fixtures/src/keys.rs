@@ -9,11 +9,31 @@ use schnorrkel::context::{attach_rng, signing_context};
 use schnorrkel::{ExpansionMode, Keypair, MiniSecretKey, SecretKey};
 use sp_core::crypto::Pair as _;
 
-use crate::error::OracleError;
+/// A seed, a path or a secret that the key library refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("sr25519: {reason}")]
+pub struct KeyError {
+    /// What it said.
+    pub reason: String,
+}
+
+impl KeyError {
+    fn new(refusal: impl std::fmt::Display) -> Self {
+        let reason = refusal.to_string();
+        Self { reason }
+    }
+}
 
 /// A key pair of an authored chain.
 pub struct Key {
     pair: Keypair,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let account = sp_core::H256(self.account());
+        formatter.debug_tuple("Key").field(&account).finish()
+    }
 }
 
 impl Key {
@@ -21,10 +41,9 @@ impl Key {
     ///
     /// # Errors
     /// The key library refuses the seed.
-    pub fn named(name: &str) -> Result<Self, OracleError> {
+    pub fn named(name: &str) -> Result<Self, KeyError> {
         let seed = sp_crypto_hashing::blake2_256(name.as_bytes());
-        let secret = MiniSecretKey::from_bytes(&seed)
-            .map_err(|refusal| OracleError::Key(refusal.to_string()))?;
+        let secret = MiniSecretKey::from_bytes(&seed).map_err(KeyError::new)?;
         Ok(Self {
             pair: secret.expand_to_keypair(ExpansionMode::Ed25519),
         })
@@ -34,9 +53,9 @@ impl Key {
     ///
     /// # Errors
     /// The key library refuses the path.
-    pub fn development(name: &str) -> Result<Self, OracleError> {
+    pub fn development(name: &str) -> Result<Self, KeyError> {
         let pair = sp_core::sr25519::Pair::from_string(&format!("//{name}"), None)
-            .map_err(|refusal| OracleError::Key(refusal.to_string()))?;
+            .map_err(KeyError::new)?;
         Ok(Self {
             pair: pair.as_ref().clone(),
         })
@@ -46,9 +65,8 @@ impl Key {
     ///
     /// # Errors
     /// The key library refuses the secret.
-    pub fn zero() -> Result<Self, OracleError> {
-        let secret = SecretKey::from_bytes(&[0; 64])
-            .map_err(|refusal| OracleError::Key(refusal.to_string()))?;
+    pub fn zero() -> Result<Self, KeyError> {
+        let secret = SecretKey::from_bytes(&[0; 64]).map_err(KeyError::new)?;
         Ok(Self {
             pair: secret.to_keypair(),
         })
