@@ -15,7 +15,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::Head;
+use super::{Head, cache::Value};
 
 /// What a block in the making has gathered of the state it is executed on, if that is in a database: see
 /// [`super::BlockChanges::before`].
@@ -47,7 +47,7 @@ pub(super) struct Gathered {
     /// Whether anybody will ask.
     keeps: bool,
     /// By their keys in the column `flat`.
-    values: Mutex<HashMap<Vec<u8>, Option<Arc<[u8]>>, RandomState>>,
+    values: Mutex<HashMap<Vec<u8>, Value, RandomState>>,
     nodes: Mutex<Nodes>,
     /// Set from when a root is asked for until something is written.
     rooting: AtomicBool,
@@ -95,7 +95,7 @@ impl Gathered {
     }
 
     /// A value, or that there is none, was read.
-    pub(super) fn keep_value(&self, key: Vec<u8>, value: Option<Arc<[u8]>>) {
+    pub(super) fn keep_value(&self, key: Vec<u8>, value: Value) {
         if self.keeps {
             lock(&self.values).insert(key, value);
         }

@@ -38,6 +38,9 @@ use super::{
     walker::Walker,
 };
 
+/// A node as bytes of one's own, and as the cache has it.
+type ReadNode = (Vec<u8>, Arc<[u8]>);
+
 /// A consistent, read-only view of the state after one block.
 pub struct StateView<'db> {
     database: &'db Database,
@@ -206,8 +209,8 @@ impl<'db> StateView<'db> {
         Ok(Some(bytes))
     }
 
-    /// A node, as bytes of one's own and as the cache has it.
-    fn read_node(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Arc<[u8]>)>, StateError> {
+    /// A node, from the cache or for it.
+    fn read_node(&self, key: &[u8]) -> Result<Option<ReadNode>, StateError> {
         let cache = self.database.cache();
         if let Some(node) = cache.node(key) {
             return Ok(Some((node.to_vec(), node)));
