@@ -143,7 +143,7 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_name = "N")]
     pub(crate) transfers: Option<u32>,
     /// So many accounts send the transfers in turn, funded by //Alice in blocks of their own.
-    #[arg(long, value_name = "M", default_value_t = 1, requires = "transfers", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "M", default_value_t = 1, conflicts_with = "extrinsics", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) accounts: u32,
     /// How many blocks to produce.
     #[arg(long, value_name = "B", default_value_t = 1)]
