@@ -3,7 +3,7 @@
 //! Invariant: a block that is produced is committed, or there is an error; what is reported of it is what was committed.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -162,6 +162,8 @@ impl<'d, H: HostFunctions> ChainProducer<'d, H> {
 pub struct Queue {
     waiting: VecDeque<Vec<u8>>,
     again: Vec<Vec<u8>>,
+    /// What was cancelled once. The deadline may have come in the middle of it; if it comes again, it takes too long.
+    cancelled: BTreeSet<Vec<u8>>,
 }
 
 impl Queue {
@@ -196,12 +198,13 @@ impl TransactionSource for Queue {
     }
 
     fn left_out(&mut self, transaction: &[u8], why: &LeftOut) {
-        let again = matches!(
-            why,
+        let again = match why {
             LeftOut::NoBytesLeft { .. }
-                | LeftOut::NoFuelLeft
-                | LeftOut::Invalid(Invalidity::ExhaustsResources | Invalidity::Future)
-        );
+            | LeftOut::NoFuelLeft
+            | LeftOut::Invalid(Invalidity::ExhaustsResources | Invalidity::Future) => true,
+            LeftOut::Cancelled => self.cancelled.insert(transaction.to_vec()),
+            _ => false,
+        };
         if again {
             self.again.push(transaction.to_vec());
         }
@@ -229,10 +232,11 @@ mod tests {
             let transaction = queue.next_transaction().expect("more");
             queue.left_out(&transaction, &why);
         }
-        assert_eq!(queue.len(), 4);
+        assert_eq!(queue.len(), 5);
         queue.begin_block();
         let order: Vec<_> = std::iter::from_fn(|| queue.next_transaction()).collect();
-        assert_eq!(order, [[0], [2], [4], [5]]);
-        assert!(queue.is_empty());
+        assert_eq!(order, [[0], [2], [3], [4], [5]]);
+        queue.left_out(&[3], &LeftOut::Cancelled);
+        assert!(queue.is_empty(), "cancelled twice");
     }
 }

@@ -250,7 +250,13 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
     /// [`BuildError`]; the block must be abandoned then.
     pub fn push(&mut self, extrinsic: &[u8]) -> Result<Offered, BuildError> {
         match self.mode {
-            InclusionMode::AllExtrinsics => self.push_inherent(extrinsic),
+            InclusionMode::AllExtrinsics => match self.push_inherent(extrinsic) {
+                // What anybody may offer abandons no block.
+                Err(BuildError::MandatoryFailed { .. }) => {
+                    Ok(Offered::LeftOut(LeftOut::Invalid(Invalidity::BadMandatory)))
+                }
+                offered => offered,
+            },
             InclusionMode::OnlyInherents => Ok(Offered::LeftOut(LeftOut::OnlyInherents)),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
 /// Bytes of a block by default: 4 MiB and 512, as the Polkadot SDK's proposer has it.
 pub const BLOCK_BYTES_DEFAULT: usize = (4 << 20) + 512;
 
-/// How many extrinsics are skipped behind the soft deadline by default, as the proposer has it.
+/// How many extrinsics are skipped before a block counts as full by default, as the proposer has it.
 pub const SKIPPED_MAX_DEFAULT: u32 = 8;
 
 /// Part of the time for extrinsics that is over at the soft deadline by default, in percent, as the proposer has it.
@@ -43,11 +43,11 @@ pub struct ProducerConfig {
     /// *hard deadline*, when the rest is over, an extrinsic that runs is cancelled, if guests carry a meter, and none
     /// begins any more.
     pub duration: Option<Duration>,
-    /// Part of the time for extrinsics that is over at the *soft deadline*, in percent; default: 50. Before it,
-    /// extrinsics that do not fit are skipped without counting.
+    /// Part of the time for transactions that is over at the *soft deadline*, in percent; default: 50. Before it, a block
+    /// does not end because something does not fit.
     pub soft_deadline_percent: u8,
-    /// How many extrinsics that do not fit are skipped before the block counts as full, behind the soft deadline.
-    /// Default: 8.
+    /// How many extrinsics that do not fit are skipped before the block counts as full, if the soft deadline is over or
+    /// there is none. Default: 8.
     pub skipped_max: u32,
     /// Bytes of the encoded block, its header included; default: 4 MiB and 512.
     pub block_bytes_max: usize,
@@ -250,7 +250,7 @@ impl<H: HostFunctions> Producer<H> {
         inputs: BlockInputs,
         transactions: &mut dyn TransactionSource,
     ) -> Result<Produced, BuildError> {
-        let deadlines = Deadlines::new(&self.config, clock());
+        let hard = hard_deadline(&self.config, clock());
         let mut builder = BlockBuilder::new(
             &self.executor,
             state,
@@ -266,7 +266,7 @@ impl<H: HostFunctions> Producer<H> {
         let mut filling = Filling {
             config: &self.config,
             clock,
-            deadlines,
+            hard,
             builder,
             own: self
                 .config
@@ -290,31 +290,24 @@ impl<H: HostFunctions> Producer<H> {
     }
 }
 
-/// Until when extrinsics are tried.
-#[derive(Debug, Clone, Copy)]
-struct Deadlines {
-    soft: Option<Instant>,
-    hard: Option<Instant>,
+/// Until when extrinsics are tried. A deadline that no instant stands for is never over.
+fn hard_deadline(config: &ProducerConfig, begun: Instant) -> Option<Instant> {
+    let time = config.duration.map(|whole| whole - whole / TIME_TO_END)?;
+    begun.checked_add(time)
 }
 
-impl Deadlines {
-    fn new(config: &ProducerConfig, now: Instant) -> Self {
-        let time = config.duration.map(|whole| whole - whole / TIME_TO_END);
-        let percent = u32::from(config.soft_deadline_percent.min(100));
-        // A deadline that no instant stands for is never over.
-        let after = |time: Duration| now.checked_add(time);
-        Self {
-            soft: time.and_then(|time| after(time / 100 * percent)),
-            hard: time.and_then(after),
-        }
-    }
+/// Until when what does not fit is skipped, if transactions begin now.
+fn soft_deadline(config: &ProducerConfig, now: Instant, hard: Instant) -> Instant {
+    let percent = u32::from(config.soft_deadline_percent.min(100));
+    now + hard.saturating_duration_since(now) / 100 * percent
 }
 
 /// A block that is being filled.
 struct Filling<'p, 's, S, H> {
     config: &'p ProducerConfig,
     clock: &'p dyn Fn() -> Instant,
-    deadlines: Deadlines,
+    /// When no transaction begins any more.
+    hard: Option<Instant>,
     builder: BlockBuilder<'s, S, H>,
     /// What a transaction may use by itself on this machine.
     own: Option<Fuel>,
@@ -346,13 +339,15 @@ impl<S: BlockState, H: HostFunctions> Filling<'_, '_, S, H> {
         if self.builder.mode() == InclusionMode::OnlyInherents {
             return Ok(BlockEnd::OnlyInherents);
         }
-        if let Some(hard) = self.deadlines.hard {
+        let mut soft = None;
+        if let Some(hard) = self.hard {
             self.builder.cancel_extrinsics_by(CancelToken::at(hard));
+            soft = Some(soft_deadline(self.config, (self.clock)(), hard));
         }
         loop {
             // Whoever is asked for more must have the time for one.
             let now = (self.clock)();
-            if self.deadlines.hard.is_some_and(|hard| now > hard) {
+            if self.hard.is_some_and(|hard| now > hard) {
                 return Ok(self.full.unwrap_or(BlockEnd::Deadline));
             }
             let Some(transaction) = source.next_transaction() else {
@@ -373,7 +368,7 @@ impl<S: BlockState, H: HostFunctions> Filling<'_, '_, S, H> {
                 self.full = Some(full);
                 if self.skipped < self.config.skipped_max {
                     self.skipped += 1;
-                } else if self.deadlines.soft.is_none_or(|soft| now >= soft) {
+                } else if soft.is_none_or(|soft| now >= soft) {
                     return Ok(full);
                 }
             }

@@ -6,10 +6,10 @@ use codec::Encode;
 use slackwater_executor::{
     ExecutorConfig, TrapKind,
     block::{
-        BlockEnd, BlockInputs, BuildError, LeftOut, OverrunPolicy, Produced, Producer,
-        ProducerConfig, Uncharged,
+        BlockBuilder, BlockEnd, BlockInputs, BuildError, Invalidity, LeftOut, Offered,
+        OverrunPolicy, Produced, Producer, ProducerConfig, Uncharged,
     },
-    state::MemoryState,
+    state::{Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::guest::with_length;
 use slackwater_tests::{Executor, executor, executor_with};
@@ -205,4 +205,10 @@ fn a_mandatory_inherent_that_fails_abandons_the_block() {
         matches!(error, BuildError::MandatoryFailed { index: 0 }),
         "{error}"
     );
+    // What anybody may offer does not.
+    let head = parent(&state);
+    let builder = BlockBuilder::new(&executor(), &state, &head, Vec::new(), Extensions::new());
+    let offered = builder.expect("begins").push(&with_length(&APPLIED));
+    let left_out = LeftOut::Invalid(Invalidity::BadMandatory);
+    assert_eq!(offered.expect("goes on"), Offered::LeftOut(left_out));
 }

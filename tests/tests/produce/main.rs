@@ -1,5 +1,5 @@
 //! What a producer puts into a block, and when it stops: the rules of the Polkadot SDK's proposer, limits of fuel, and
-//! having whoever passes them pay. Every block that comes out is replayed by both paths.
+//! having whoever passes them pay. Blocks of the guest are replayed by both paths.
 
 mod charging;
 
@@ -235,7 +235,7 @@ fn produce_by_seconds(config: ProducerConfig, transactions: Vec<Vec<u8>>) -> Pro
 
 #[test]
 fn before_the_soft_deadline_nothing_is_skipped_for_good_and_behind_the_hard_one_nothing_begins() {
-    // Extrinsics have 90 s, the soft deadline is after 45; the first is offered after 1 s.
+    // Transactions have from 1 s to 90 s, the soft deadline is after 45; the first is offered after 2 s.
     let config = || ProducerConfig {
         duration: Some(Duration::from_secs(100)),
         ..ProducerConfig::default()
@@ -245,7 +245,7 @@ fn before_the_soft_deadline_nothing_is_skipped_for_good_and_behind_the_hard_one_
     assert_eq!(produced.offered.len(), 1 + 45);
     let produced = produce_by_seconds(config(), (0..200).map(put).collect());
     assert_eq!(produced.end, BlockEnd::Deadline);
-    assert_eq!(produced.offered.len(), 1 + 90);
+    assert_eq!(produced.offered.len(), 1 + 89);
     // Which was full says so.
     let soft = ProducerConfig {
         soft_deadline_percent: 100,
@@ -253,7 +253,7 @@ fn before_the_soft_deadline_nothing_is_skipped_for_good_and_behind_the_hard_one_
     };
     let produced = produce_by_seconds(soft, exhausting(200));
     assert_eq!(produced.end, BlockEnd::Resources);
-    assert_eq!(produced.offered.len(), 1 + 90);
+    assert_eq!(produced.offered.len(), 1 + 89);
     let produced = produce_by_seconds(config(), exhausting(20));
     assert_eq!(produced.end, BlockEnd::NoMoreTransactions);
     assert_eq!(produced.offered.len(), 1 + 21);
