@@ -8,8 +8,11 @@ use scale_info::{PortableRegistry, Type, TypeDef, form::PortableForm};
 use sp_core::H256;
 use sp_version::RuntimeVersion;
 
-use super::{TransferError, unsupported, with_length};
-use crate::{guest::Account, keys::Key};
+use super::{TransferError, unsupported};
+use crate::{
+    guest::{Account, with_length},
+    keys::Key,
+};
 
 /// The first byte of a signed extrinsic of format 4.
 const SIGNED: u8 = 0x84;

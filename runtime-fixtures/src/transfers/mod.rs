@@ -6,7 +6,7 @@
 
 mod frame;
 
-use codec::{Decode, Encode};
+use codec::Decode;
 use slackwater_executor::{
     CallContext, CallOutcome, WasmExecutor,
     block::{ExecutionError, load_runtime},
@@ -274,9 +274,4 @@ impl Senders {
         let amount = self.transfers.least();
         Ok(self.transfers.transfer(from, nonce, &to, amount))
     }
-}
-
-/// Bytes behind their length.
-fn with_length(bytes: &[u8]) -> Vec<u8> {
-    bytes.encode()
 }
