@@ -23,7 +23,7 @@ pub struct RefusedBlock {
 pub enum Refusal {
     /// A builder, because the runtime faults in initialize.
     BuildInitialize,
-    /// A builder, because the last extrinsic offered is mandatory and fails.
+    /// A builder, because the last extrinsic, offered as an inherent, is mandatory and fails.
     BuildMandatory,
     /// A builder, because the runtime faults in finalize.
     BuildFinalize,

@@ -65,7 +65,12 @@ fn build<H: HostFunctions>(
     };
     let last = block.extrinsics.len().saturating_sub(1);
     for (offer, extrinsic) in block.extrinsics.iter().enumerate() {
-        match builder.push(extrinsic) {
+        let offered = match refusal {
+            // A transaction that says it is mandatory abandons no block.
+            Refusal::BuildMandatory if offer == last => builder.push_inherent(extrinsic),
+            _ => builder.push(extrinsic),
+        };
+        match offered {
             Ok(Offered::Included { .. }) => {}
             Ok(Offered::LeftOut(_)) if refusal != Refusal::BuildMandatory => {}
             Ok(other) => return Err(format!("offer {offer} ends as {}", other.name())),
