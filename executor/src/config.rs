@@ -87,6 +87,12 @@ pub struct ExecutorConfig {
     pub code_bytes_max: usize,
     /// Whether compilation uses all cores. Default: true. Changes no result.
     pub parallel_compilation: bool,
+    /// Threads beside the one of a block that verify its signatures ahead: best as many as there are idle cores.
+    /// Default: none. Changes no result. The runtime is asked to validate extrinsics on the parent's state, and verdicts
+    /// are remembered by the host functions of [`crate::host_functions::SlackwaterHostFunctions`]; a set that lays
+    /// others over those that verify has nothing of it. Without a meter that guests carry, a block ends when such a
+    /// thread's call has.
+    pub verify_ahead_threads: u32,
 }
 
 impl Default for ExecutorConfig {
@@ -114,6 +120,7 @@ impl Default for ExecutorConfig {
             runtimes_max: 4,
             code_bytes_max: CODE_BYTES_MAX,
             parallel_compilation: true,
+            verify_ahead_threads: 0,
         }
     }
 }
@@ -184,6 +191,13 @@ impl ExecutorConfig {
             check,
             depth_bytes_max: self.consensus_fuel.map(|fuel| fuel.depth_bytes_max),
         })
+    }
+
+    /// Sets [`Self::verify_ahead_threads`].
+    #[must_use]
+    pub fn with_verify_ahead_threads(mut self, threads: u32) -> Self {
+        self.verify_ahead_threads = threads;
+        self
     }
 
     /// Sets [`Self::onchain_heap`].

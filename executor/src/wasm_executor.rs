@@ -10,7 +10,9 @@ use std::{
 
 use codec::Encode;
 use schnellru::{ByLength, LruMap};
-use slackwater_host_functions::{HostFunctions, SlackwaterHostFunctions};
+use slackwater_host_functions::{
+    HostFunctions, SlackwaterHostFunctions, VerdictMemory, verified::VERDICTS_MAX_DEFAULT,
+};
 use sp_core::H256;
 use sp_externalities::{Externalities, set_and_run_with_externalities};
 use sp_state_machine::BasicExternalities;
@@ -44,6 +46,8 @@ struct Shared {
     instrumentation: Option<H256>,
     fuel_rules: Option<(ConsensusFuel, H256)>,
     runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
+    /// Where signatures are verified ahead.
+    verdicts: Option<Arc<VerdictMemory>>,
 }
 
 /// Compiles runtimes and calls them. `H` is the set of host functions offered to guests.
@@ -95,6 +99,8 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let shared = Arc::new(Shared {
             instrumentation: instrumentation.map(Instrumentation::hash),
             fuel_rules: rules.map(|(rules, added)| (rules, rules.hash(added))),
+            verdicts: (config.verify_ahead_threads > 0)
+                .then(|| Arc::new(VerdictMemory::new(VERDICTS_MAX_DEFAULT))),
             config,
             engine,
             runtimes,
@@ -113,6 +119,12 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// The chain's rules of fuel, and their hash; `None` where fuel is not in consensus.
     pub fn fuel_rules(&self) -> Option<(ConsensusFuel, H256)> {
         self.shared.fuel_rules
+    }
+
+    /// Verdicts about signatures that were found ahead, or when a block asked; `None` where none are kept: see
+    /// [`ExecutorConfig::verify_ahead_threads`].
+    pub fn verdicts(&self) -> Option<&Arc<VerdictMemory>> {
+        self.shared.verdicts.as_ref()
     }
 
     /// The compiled runtime for `code`, from the cache or compiled now.

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`set`] | which functions are offered, and their composition |
 //! | [`deterministic`] | replacements for functions that would leak the host's settings |
+//! | [`frequent`] | functions that are called most, at less cost |
+//! | [`verified`] | verdicts about signatures that were found ahead |
 //! | [`mod@fuel`] | what a guest can ask about its fuel |
 //! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
 //! | [`context`] | reading, writing and allocating guest memory from a host function |
@@ -17,13 +19,16 @@
 
 pub mod context;
 pub mod deterministic;
+pub mod frequent;
 pub mod fuel;
 pub mod register;
 pub mod set;
 pub mod state;
+pub mod verified;
 
 pub use context::HostContext;
 pub use register::{RegisterError, register};
 pub use set::{SlackwaterHostFunctions, StandardHostFunctions};
 pub use sp_wasm_interface::{ExtendedHostFunctions, HostFunctions};
 pub use state::{HeapLimit, HostOutOfMemory, HostState};
+pub use verified::{VerdictMemory, VerdictMemoryExt};

@@ -12,7 +12,7 @@
 use cumulus_primitives_proof_size_hostfunction::storage_proof_size;
 use sp_wasm_interface::ExtendedHostFunctions;
 
-use crate::{deterministic, fuel};
+use crate::{deterministic, frequent, fuel, verified};
 
 /// What the Polkadot SDK offers to runtimes: `sp-io`'s 110 functions, and
 /// `ext_storage_proof_size_storage_proof_size_version_1`, which most parachain runtimes built
@@ -23,11 +23,16 @@ pub type StandardHostFunctions = (
 );
 
 /// The default set: [`StandardHostFunctions`] with every function that would show the guest a
-/// setting of this host replaced by its counterpart in [`deterministic`], and the one in
-/// [`mod@fuel`].
+/// setting of this host replaced by its counterpart in [`deterministic`], those that verify signatures by
+/// theirs in [`verified`], those that are called most by theirs in [`frequent`], and the one in [`mod@fuel`].
 pub type SlackwaterHostFunctions = ExtendedHostFunctions<
     StandardHostFunctions,
-    (deterministic::HostFunctions, fuel::fuel::HostFunctions),
+    (
+        deterministic::HostFunctions,
+        frequent::HostFunctions,
+        fuel::fuel::HostFunctions,
+        verified::crypto::HostFunctions,
+    ),
 >;
 
 #[cfg(test)]

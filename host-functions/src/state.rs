@@ -44,7 +44,8 @@ impl HeapLimit {
 pub struct HostState {
     limit: HeapLimit,
     pub(crate) memory: Option<Memory>,
-    pub(crate) allocator: Option<FreeingBumpHeapAllocator>,
+    /// In a box, because it is taken out for each of its operations.
+    pub(crate) allocator: Option<Box<FreeingBumpHeapAllocator>>,
     pub(crate) panic_message: Option<String>,
     out_of_memory: Option<HostOutOfMemory>,
 }
@@ -76,13 +77,17 @@ impl HostState {
     /// (bytes; rounded up to 8 by the allocator).
     pub fn attach(&mut self, memory: Memory, heap_base: u32) {
         self.memory = Some(memory);
-        self.allocator = Some(FreeingBumpHeapAllocator::new(heap_base));
+        self.allocator = Some(Box::new(FreeingBumpHeapAllocator::new(heap_base)));
     }
 
     /// Forgets everything of the last call, and begins another with `limit` and a new allocator.
     pub fn reset(&mut self, limit: HeapLimit, heap_base: u32) {
         self.limit = limit;
-        self.allocator = Some(FreeingBumpHeapAllocator::new(heap_base));
+        let allocator = FreeingBumpHeapAllocator::new(heap_base);
+        match &mut self.allocator {
+            Some(last) => **last = allocator,
+            None => self.allocator = Some(Box::new(allocator)),
+        }
         self.panic_message = None;
         self.out_of_memory = None;
     }

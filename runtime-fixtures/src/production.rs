@@ -197,6 +197,10 @@ impl TransactionSource for Queue {
         self.waiting.pop_front()
     }
 
+    fn peek(&self, others: usize) -> Option<&[u8]> {
+        self.waiting.get(others).map(Vec::as_slice)
+    }
+
     fn left_out(&mut self, transaction: &[u8], why: &LeftOut) {
         let again = match why {
             LeftOut::NoBytesLeft { .. }

@@ -5,7 +5,7 @@
 //! did is gone. Policy is not decided here: see [`super::build`] and [`super::replay`].
 
 use codec::{DecodeAll, Encode};
-use slackwater_host_functions::HostFunctions;
+use slackwater_host_functions::{HostFunctions, VerdictMemoryExt};
 use sp_externalities::Extensions;
 
 use super::{
@@ -68,7 +68,7 @@ impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
 
 impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// Loads the runtime of `state`. `extensions` are what host functions find beside the storage;
-    /// reading the version of other code is added.
+    /// reading the version of other code is added, and verdicts about signatures that are known.
     ///
     /// # Errors
     /// [`ExecutionError`] when the runtime cannot be loaded.
@@ -79,6 +79,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         mut extensions: Extensions,
     ) -> Result<Self, ExecutionError> {
         let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
+        if let Some(verdicts) = executor.verdicts() {
+            extensions.register(VerdictMemoryExt::ask(verdicts));
+        }
         let mut layers = BlockLayers::new(state, extensions);
         if executor.fuel_rules().is_some() {
             layers.forget_roots();

@@ -14,6 +14,7 @@
 //! | `divergence` | where a replayed block departs from the chain's |
 //! | `import` | replaying onto a database, and committing |
 
+mod ahead;
 #[expect(
     clippy::module_inception,
     reason = "the room and the thing share their name"

@@ -6,7 +6,10 @@
 //! block that is depends on the clock. No extrinsic begins behind the deadline. Cost: beside the calls into the guest,
 //! one look at the clock for each extrinsic.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use codec::{DecodeAll, Encode};
 use slackwater_host_functions::HostFunctions;
@@ -15,7 +18,9 @@ use sp_runtime::DigestItem;
 
 use super::{
     BlockBuilder, BuildError, BuiltBlock, InclusionMode, InherentData, Invalidity, LeftOut,
-    Offered, build::left_out,
+    Offered,
+    ahead::{Feed, with_ahead},
+    build::left_out,
 };
 use crate::{
     fuel::{CancelToken, Fuel},
@@ -32,6 +37,9 @@ pub const SKIPPED_MAX_DEFAULT: u32 = 8;
 
 /// Part of the time for extrinsics that is over at the soft deadline by default, in percent, as the proposer has it.
 pub const SOFT_DEADLINE_PERCENT_DEFAULT: u8 = 50;
+
+/// How many transactions are looked at ahead of the block.
+const LOOKED_AHEAD: usize = 64;
 
 /// The time of a block is divided by it, and so much is left for ending the block.
 const TIME_TO_END: u32 = 10;
@@ -93,6 +101,13 @@ pub enum OverrunPolicy {
 pub trait TransactionSource {
     /// The best one left, SCALE with length prefix; `None` when there is none.
     fn next_transaction(&mut self) -> Option<Vec<u8>>;
+
+    /// The transaction that will be handed out after so many others, where that is known: what may be looked at ahead, see
+    /// [`crate::ExecutorConfig::verify_ahead_threads`]. That it comes, or is the one, is no promise.
+    fn peek(&self, others: usize) -> Option<&[u8]> {
+        let _ = others;
+        None
+    }
 
     /// The transaction handed out last was left out; what depends on it need not be offered any more.
     fn left_out(&mut self, transaction: &[u8], why: &LeftOut) {
@@ -250,6 +265,20 @@ impl<H: HostFunctions> Producer<H> {
         inputs: BlockInputs,
         transactions: &mut dyn TransactionSource,
     ) -> Result<Produced, BuildError> {
+        with_ahead(&self.executor, state, |feed| {
+            self.produce_fed(clock, state, parent, inputs, transactions, feed)
+        })
+    }
+
+    fn produce_fed<S: BlockState>(
+        &self,
+        clock: &dyn Fn() -> Instant,
+        state: &S,
+        parent: &Head,
+        inputs: BlockInputs,
+        transactions: &mut dyn TransactionSource,
+        feed: Option<&Feed<'static>>,
+    ) -> Result<Produced, BuildError> {
         let hard = hard_deadline(&self.config, clock());
         let mut builder = BlockBuilder::new(
             &self.executor,
@@ -278,7 +307,9 @@ impl<H: HostFunctions> Producer<H> {
             skipped: 0,
             full: None,
             fuel_used: 0,
+            ahead: Ahead { feed, fed: 0 },
         };
+        filling.ahead.feed(transactions);
         filling.inherents(&inherents)?;
         let end = filling.transactions(transactions)?;
         Ok(Produced {
@@ -321,6 +352,30 @@ struct Filling<'p, 's, S, H> {
     full: Option<BlockEnd>,
     /// Fuel that transactions have used.
     fuel_used: u64,
+    ahead: Ahead<'p>,
+}
+
+/// Transactions that are looked at ahead.
+struct Ahead<'p> {
+    feed: Option<&'p Feed<'static>>,
+    /// How many of those that the source has not handed out.
+    fed: usize,
+}
+
+impl Ahead<'_> {
+    /// Feeds what comes next.
+    fn feed(&mut self, source: &dyn TransactionSource) {
+        let Some(feed) = self.feed else {
+            return;
+        };
+        while self.fed < LOOKED_AHEAD {
+            let Some(transaction) = source.peek(self.fed) else {
+                return;
+            };
+            feed.push(Cow::Owned(transaction.to_vec()));
+            self.fed += 1;
+        }
+    }
 }
 
 impl<S: BlockState, H: HostFunctions> Filling<'_, '_, S, H> {
@@ -353,6 +408,8 @@ impl<S: BlockState, H: HostFunctions> Filling<'_, '_, S, H> {
             let Some(transaction) = source.next_transaction() else {
                 return Ok(self.full.unwrap_or(BlockEnd::NoMoreTransactions));
             };
+            self.ahead.fed = self.ahead.fed.saturating_sub(1);
+            self.ahead.feed(source);
             let result = self.offer(&transaction)?;
             let why = match &result {
                 Offered::Included { .. } => {

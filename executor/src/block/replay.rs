@@ -7,6 +7,8 @@
 //! from elsewhere is valid; the split path tells what happened in one that is. Where the runtime
 //! takes only inherents, which cannot be told from outside, the split path runs the whole one first.
 
+use std::borrow::Cow;
+
 use codec::Encode;
 use slackwater_host_functions::HostFunctions;
 use sp_externalities::Extensions;
@@ -14,7 +16,7 @@ use thiserror::Error;
 
 use super::{
     Block, BlockExecution, BlockFuel, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
-    InclusionMode, Step, divergence::Cause,
+    InclusionMode, Step, ahead::with_ahead, divergence::Cause,
 };
 use crate::{
     runtime::CallContext,
@@ -71,6 +73,22 @@ impl From<Divergence> for ReplayError {
 /// [`ReplayError::Diverged`] naming the step that departs from the block, or
 /// [`ReplayError::Execution`].
 pub fn execute<S: BlockState, H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    state: &S,
+    block: &Block,
+    path: ExecutionPath,
+    extensions: &dyn Fn() -> Extensions,
+) -> Result<Executed, ReplayError> {
+    with_ahead(executor, state, |feed| {
+        if let Some(feed) = feed {
+            let extrinsics = block.extrinsics.iter();
+            extrinsics.for_each(|extrinsic| feed.push(Cow::Borrowed(extrinsic)));
+        }
+        execute_along(executor, state, block, path, extensions)
+    })
+}
+
+fn execute_along<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
     block: &Block,

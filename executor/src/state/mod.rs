@@ -45,6 +45,7 @@ mod config;
 mod db;
 mod delta;
 mod error;
+mod flat_iter;
 mod folder;
 mod history;
 mod import;
@@ -106,7 +107,7 @@ use sp_state_machine::Backend;
 ///
 /// Host functions cannot return an error when the disk fails, so a state remembers its first fault
 /// and whoever ran a guest must ask [`BlockState::check`] before believing any result.
-pub trait BlockState: Backend<Blake2Hasher> {
+pub trait BlockState: Backend<Blake2Hasher> + Send {
     /// The first fault since the state was opened.
     ///
     /// # Errors
@@ -119,6 +120,15 @@ pub trait BlockState: Backend<Blake2Hasher> {
     /// What was read of the state that undoing a block on it needs, if it is kept.
     fn before(&self) -> Before {
         Before::default()
+    }
+
+    /// The state once more, for another thread: nothing that is done with it shows in this one. `None` where there is no
+    /// such thing.
+    fn beside(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
     }
 
     /// A key is written over the state, in the layer that is open.

@@ -10,14 +10,16 @@
 
 use std::{
     collections::HashSet,
+    mem,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{Builder, JoinHandle},
 };
 
+use foldhash::fast::RandomState;
 use rocksdb::DB;
 use sp_core::{Blake2Hasher, H256, storage::ChildInfo};
 use sp_state_machine::{Backend, TrieBackendBuilder, TrieBackendStorage};
@@ -32,7 +34,10 @@ use super::{
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
-/// Layers whose keys may wait: those of a block. The view holds their keys as well.
+/// Keys that are worth waking the thread.
+const BATCH: usize = 64;
+
+/// Batches that may wait: those of a block. The view holds their keys as well.
 const QUEUE: usize = 4_096;
 
 /// Keys of a state to be looked for.
@@ -130,35 +135,80 @@ pub(super) struct Written {
 #[derive(Default)]
 struct Keys {
     /// All but those of layers that were rolled back, unless a root was asked for in them.
-    known: HashSet<Place>,
-    /// Those that were not taken.
+    known: Known,
+    /// Those of kept layers that were not taken.
+    settled: Vec<Place>,
+    /// Those of the layer that is open.
     waiting: Vec<Place>,
 }
 
-impl Written {
-    /// A key is written.
-    pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (
-            child.map(|child| child.storage_key().to_vec()),
-            key.to_vec(),
-        );
-        if !keys.known.contains(&place) {
-            keys.waiting.push(place.clone());
-            keys.known.insert(place);
+/// Keys of the top trie, which are most, and of child tries.
+#[derive(Default)]
+struct Known {
+    top: HashSet<Vec<u8>, RandomState>,
+    children: HashSet<Place, RandomState>,
+}
+
+impl Known {
+    /// Whether it was not known.
+    fn insert(&mut self, child: Option<&ChildInfo>, key: &[u8]) -> bool {
+        match child {
+            // Most are written again and again.
+            None => !self.top.contains(key) && self.top.insert(key.to_vec()),
+            Some(_) => self.children.insert(place(child, key)),
         }
     }
 
-    /// The new ones, which are to stay.
+    fn remove(&mut self, place: &Place) {
+        match place {
+            (None, key) => self.top.remove(key),
+            _ => self.children.remove(place),
+        };
+    }
+}
+
+fn place(child: Option<&ChildInfo>, key: &[u8]) -> Place {
+    let child = child.map(|child| child.storage_key().to_vec());
+    (child, key.to_vec())
+}
+
+impl Written {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A key is written.
+    pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
+        let mut keys = self.lock();
+        if keys.known.insert(child, key) {
+            keys.waiting.push(place(child, key));
+        }
+    }
+
+    /// The new ones are to stay. Returns those that nobody has taken, if they are worth waking a thread.
+    pub(super) fn settle(&self) -> Option<Vec<Place>> {
+        let mut keys = self.lock();
+        let Keys {
+            settled, waiting, ..
+        } = &mut *keys;
+        settled.append(waiting);
+        (settled.len() >= BATCH).then(|| mem::take(settled))
+    }
+
+    /// All that nobody has taken, those of layers that are open as well.
     pub(super) fn take(&self) -> Vec<Place> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut keys.waiting)
+        let mut keys = self.lock();
+        let Keys {
+            settled, waiting, ..
+        } = &mut *keys;
+        settled.append(waiting);
+        mem::take(settled)
     }
 
     /// The new ones were rolled back.
     pub(super) fn forget(&self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        for place in std::mem::take(&mut keys.waiting) {
+        let mut keys = self.lock();
+        for place in mem::take(&mut keys.waiting) {
             keys.known.remove(&place);
         }
     }

@@ -74,8 +74,8 @@ impl<B, N> TrieState<B, N> {
 
 impl<B, N> BlockState for TrieState<B, N>
 where
-    B: Backend<Blake2Hasher, Error = String>,
-    N: TrieSource,
+    B: Backend<Blake2Hasher, Error = String> + Send,
+    N: TrieSource + Send,
 {
     fn check(&self) -> Result<(), StateError> {
         // What the source says names the node.

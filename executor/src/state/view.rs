@@ -19,17 +19,18 @@ use sp_core::{
     storage::{ChildInfo, StateVersion},
 };
 use sp_state_machine::{
-    Backend, BackendTransaction, IterArgs, StateMachineStats, StorageIterator, StorageKey,
-    StorageValue, TrieBackend, TrieBackendBuilder, UsageInfo,
+    Backend, BackendTransaction, IterArgs, StateMachineStats, StorageKey, StorageValue,
+    TrieBackend, TrieBackendBuilder, UsageInfo,
 };
 use sp_trie::MerkleValue;
 
 use super::{
-    Before, BlockState, DeltaDigest, Head, StateError, UncommittedBlock,
+    Before, BlockState, DeltaDigest, Head, Place, StateError, UncommittedBlock,
     before::Gathered,
     cache::Epoch,
     db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
+    flat_iter::FlatIter,
     node_reader::NodeReader,
     patch::Patch,
     prefetch::{Wanted, Written},
@@ -175,7 +176,7 @@ impl<'db> StateView<'db> {
     }
 
     /// The same, and not from the cache.
-    fn uncached(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+    pub(super) fn uncached(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         match self.patched(key) {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.stored(key),
@@ -232,15 +233,14 @@ impl<'db> StateView<'db> {
         self.noted(self.snapshot.get_cf(column, key).map_err(StateError::from))
     }
 
-    /// Has the keys looked for that were written since the last time.
-    fn read_ahead(&self) {
-        let Some(written) = &self.written else {
-            return;
-        };
-        let keys = written.take();
-        if keys.is_empty() {
-            return;
+    /// What is written so far stays: has keys looked for, once there are some.
+    fn settle(&self) {
+        if let Some(keys) = self.written.as_ref().and_then(Written::settle) {
+            self.look(keys);
         }
+    }
+
+    fn look(&self, keys: Vec<Place>) {
         if let Some(prefetch) = self.database.prefetch() {
             prefetch.look(Wanted {
                 state_root: self.head.state_root,
@@ -254,7 +254,10 @@ impl<'db> StateView<'db> {
 
     /// A root is asked for: keys of layers that are still open are looked for now or never.
     fn root_begins(&self) {
-        self.read_ahead();
+        let keys = self.written.as_ref().map(Written::take).unwrap_or_default();
+        if !keys.is_empty() {
+            self.look(keys);
+        }
         self.gathered.begin_root();
     }
 
@@ -375,6 +378,18 @@ impl BlockState for StateView<'_> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn beside(&self) -> Option<Self> {
+        let mut beside = self.database.view().ok()?;
+        if self.epoch.is_none() || beside.epoch != self.epoch {
+            return None;
+        }
+        beside.head = self.head;
+        beside.patches.clone_from(&self.patches);
+        beside.written = None;
+        beside.gathered = Arc::new(Gathered::new(false));
+        Some(beside)
+    }
+
     fn before(&self) -> Before {
         Before::new(self.head, &self.gathered)
     }
@@ -388,12 +403,12 @@ impl BlockState for StateView<'_> {
 
     fn open_layer(&self) {
         // What the block itself has written stays.
-        self.read_ahead();
+        self.settle();
     }
 
     fn close_layer(&self, kept: bool) {
         if kept {
-            self.read_ahead();
+            self.settle();
         } else if let Some(written) = &self.written {
             written.forget();
         }
@@ -504,90 +519,5 @@ impl<'db> Backend<Blake2Hasher> for StateView<'db> {
 
     fn usage_info(&self) -> UsageInfo {
         UsageInfo::empty()
-    }
-}
-
-/// Entries fetched by the first seek of an iterator; doubled by each further one.
-const SCAN_FIRST: usize = 4;
-/// Entries fetched by one seek at most.
-const SCAN_MAX: usize = 256;
-
-/// An iterator over one trie of a view. It borrows nothing: it remembers where it stands and
-/// fetches entries in growing batches.
-pub struct FlatIter<'db> {
-    space: FlatSpace,
-    prefix: Vec<u8>,
-    next: Option<Vec<u8>>,
-    batch: VecDeque<Vec<u8>>,
-    scan: usize,
-    view: std::marker::PhantomData<&'db ()>,
-}
-
-impl FlatIter<'_> {
-    fn new(args: &IterArgs<'_>) -> Self {
-        let prefix = args.prefix.unwrap_or_default().to_vec();
-        let mut start = args.start_at.unwrap_or_default().to_vec();
-        if args.start_at_exclusive && args.start_at.is_some() {
-            start.push(0);
-        }
-        let start = start.max(prefix.clone());
-        Self {
-            space: FlatSpace::of(args.child_info.as_ref().map(ChildInfo::storage_key)),
-            prefix,
-            next: Some(start),
-            batch: VecDeque::new(),
-            scan: SCAN_FIRST,
-            view: std::marker::PhantomData,
-        }
-    }
-
-    fn advance(&mut self, view: &StateView<'_>) -> Option<Result<Vec<u8>, StateError>> {
-        if self.batch.is_empty() {
-            let start = self.next.take()?;
-            match view.scan(&self.space, &start, self.scan) {
-                Ok(batch) => self.batch = batch,
-                Err(error) => return Some(Err(error)),
-            }
-            // A short batch was the last one.
-            if self.batch.len() == self.scan {
-                self.next = self.batch.back().map(|key| [key, [0].as_slice()].concat());
-            }
-            self.scan = (self.scan * 2).min(SCAN_MAX);
-        }
-        let key = self.batch.pop_front()?;
-        if key.starts_with(&self.prefix) {
-            return Some(Ok(key));
-        }
-        self.batch.clear();
-        self.next = None;
-        None
-    }
-}
-
-impl<'db> StorageIterator<Blake2Hasher> for FlatIter<'db> {
-    type Backend = StateView<'db>;
-    type Error = StateError;
-
-    fn next_key(&mut self, backend: &StateView<'db>) -> Option<Result<StorageKey, StateError>> {
-        self.advance(backend)
-    }
-
-    fn next_pair(
-        &mut self,
-        backend: &StateView<'db>,
-    ) -> Option<Result<(StorageKey, StorageValue), StateError>> {
-        let key = match self.advance(backend)? {
-            Ok(key) => key,
-            Err(error) => return Some(Err(error)),
-        };
-        // One snapshot holds both. A walk would leave in the cache what nobody asks for again.
-        match backend.uncached(&self.space.key(&key)) {
-            Ok(value) => Some(Ok((key, value.unwrap_or_default()))),
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    fn was_complete(&self) -> bool {
-        self.batch.is_empty() && self.next.is_none()
     }
 }

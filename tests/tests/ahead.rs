@@ -1,0 +1,194 @@
+//! Signatures verified ahead of a block: whatever is known by then, blocks are the same.
+
+use std::time::{Duration, Instant};
+
+use slackwater_executor::{
+    Database, Durability, ExecutionPath, ExecutorConfig, Meter,
+    block::{Produced, Producer, ProducerConfig, TransactionSource, execute, load_runtime},
+    runtime::CallContext,
+    state::Extensions,
+};
+use slackwater_runtime_fixtures::{
+    ChainSpec,
+    production::{Queue, begin_chain, genesis_of},
+    real_fixtures_or_skip,
+    slots::Slots,
+    transfers::{Senders, Transfers},
+};
+use slackwater_tests::{Executor, executor_with};
+use sp_core::storage::Storage;
+use tempfile::TempDir;
+
+const COUNT: usize = 60;
+
+/// The node template at its genesis.
+struct Chain {
+    executor: Executor,
+    database: Database,
+    _folder: TempDir,
+}
+
+fn genesis() -> Option<Storage> {
+    let name = "smoldot-substrate-node-template";
+    let path = real_fixtures_or_skip(name)?.join(format!("genesis/{name}.json"));
+    Some(ChainSpec::load(&path).expect("loads").genesis)
+}
+
+impl Chain {
+    fn new(threads: u32, meter: Meter, genesis: &Storage) -> Self {
+        let config = ExecutorConfig::default().with_meter(meter);
+        let executor = executor_with(config.with_verify_ahead_threads(threads));
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = Database::open(folder.path(), Durability::Buffered).expect("opens");
+        begin_chain(&executor, &database, genesis).expect("begins");
+        Self {
+            executor,
+            database,
+            _folder: folder,
+        }
+    }
+
+    fn transactions(&self) -> Vec<Vec<u8>> {
+        let view = self.database.view().expect("a view");
+        let genesis = genesis_of(&self.database).expect("a chain");
+        let transfers = Transfers::of_state(&self.executor, &view, genesis).expect("known");
+        let mut senders = Senders::new(transfers, 0).expect("keys");
+        senders.begin(&view).expect("nonces");
+        let mut transactions = Vec::new();
+        for index in 0..COUNT {
+            let transfer = senders.transfer().expect("a key");
+            if index % 7 == 6 {
+                let mut wrong = transfer.clone();
+                // The last byte of the amount is signed.
+                *wrong.last_mut().expect("bytes") ^= 4;
+                transactions.push(wrong);
+            }
+            transactions.push(transfer);
+        }
+        transactions
+    }
+
+    fn produce(&self, source: &mut dyn TransactionSource) -> Produced {
+        let view = self.database.view().expect("a view");
+        let (runtime, _) = load_runtime(&self.executor, &view, CallContext::Build).expect("loads");
+        let slots = Slots::of_state(&self.executor, &view, &runtime).expect("known");
+        let inputs = slots.inputs(1, None);
+        let producer = Producer::new(self.executor.clone(), ProducerConfig::default());
+        producer
+            .produce(&view, view.head(), inputs, source)
+            .expect("a block")
+    }
+
+    fn known(&self) -> u64 {
+        self.executor.verdicts().expect("they are kept").known()
+    }
+}
+
+/// A queue that hands out nothing before so many verdicts were found ahead.
+struct Patient<'c> {
+    queue: Queue,
+    chain: &'c Chain,
+    verdicts: usize,
+}
+
+impl TransactionSource for Patient<'_> {
+    fn next_transaction(&mut self) -> Option<Vec<u8>> {
+        let memory = self.chain.executor.verdicts().expect("they are kept");
+        let begun = Instant::now();
+        while memory.len() < self.verdicts {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "nothing runs ahead"
+            );
+            std::thread::yield_now();
+        }
+        self.queue.next_transaction()
+    }
+
+    fn peek(&self, others: usize) -> Option<&[u8]> {
+        self.queue.peek(others)
+    }
+}
+
+fn queue(transactions: &[Vec<u8>]) -> Queue {
+    let mut queue = Queue::default();
+    for transaction in transactions {
+        queue.push(transaction.clone());
+    }
+    queue
+}
+
+#[test]
+fn blocks_are_the_same_with_signatures_verified_ahead() {
+    let Some(genesis) = genesis() else {
+        return;
+    };
+    let plain = Chain::new(0, Meter::Slacked, &genesis);
+    assert!(plain.executor.verdicts().is_none());
+    let transactions = plain.transactions();
+    let wrong = transactions.len() - COUNT;
+    let expected = plain.produce(&mut queue(&transactions));
+    assert_eq!(expected.built.block.extrinsics.len(), COUNT + 1);
+    for (threads, meter) in [(1, Meter::Slacked), (3, Meter::Slacked), (1, Meter::Off)] {
+        let chain = Chain::new(threads, meter, &genesis);
+        // No more than 64 are looked at ahead.
+        let mut patient = Patient {
+            queue: queue(&transactions),
+            chain: &chain,
+            verdicts: transactions.len().min(60),
+        };
+        let produced = chain.produce(&mut patient);
+        assert!(chain.known() >= 60, "{} were known", chain.known());
+        assert_eq!(produced.built.block, expected.built.block);
+        assert_eq!(produced.built.changes.writes, expected.built.changes.writes);
+        let outcomes = |produced: &Produced| -> Vec<_> {
+            let offered = produced.offered.iter();
+            offered.map(|offered| offered.result.name()).collect()
+        };
+        assert_eq!(outcomes(&produced), outcomes(&expected));
+        assert_eq!(
+            outcomes(&produced)
+                .iter()
+                .filter(|it| **it == "invalid")
+                .count(),
+            wrong
+        );
+        if meter == Meter::Slacked {
+            assert_eq!(produced.built.fuel, expected.built.fuel);
+        }
+        let view = chain.database.view().expect("a view");
+        for path in [ExecutionPath::Split, ExecutionPath::Whole] {
+            let known = chain.known();
+            let block = &expected.built.block;
+            let executed = execute(&chain.executor, &view, block, path, &Extensions::new);
+            let executed = executed.expect("the block is valid");
+            assert_eq!(executed.changes.state_root, block.header.state_root);
+            // All of them were asked before.
+            assert!(chain.known() - known >= COUNT as u64, "{path:?}");
+        }
+    }
+}
+
+#[test]
+fn a_block_with_a_wrong_signature_is_refused_whatever_is_known() {
+    let Some(genesis) = genesis() else {
+        return;
+    };
+    let chain = Chain::new(1, Meter::Slacked, &genesis);
+    let transactions = chain.transactions();
+    let mut block = chain.produce(&mut queue(&transactions)).built.block;
+    let last = block
+        .extrinsics
+        .last_mut()
+        .and_then(|it| it.last_mut())
+        .expect("bytes");
+    *last ^= 4;
+    let view = chain.database.view().expect("a view");
+    for path in [ExecutionPath::Whole, ExecutionPath::Split] {
+        for _ in 0..3 {
+            let executed = execute(&chain.executor, &view, &block, path, &Extensions::new);
+            let error = executed.expect_err("its signature is wrong").to_string();
+            assert!(error.contains("block 1"), "{error}");
+        }
+    }
+}
