@@ -6,7 +6,7 @@
 use sp_wasm_interface::{FunctionContext, Pointer, WordSize};
 use wasmtime::{AsContext, AsContextMut, Caller, Memory};
 
-use crate::state::HostState;
+use crate::state::{Heap, HostState, WASM_PAGE_BYTES};
 
 const NO_GUEST: &str = "host function called outside a guest call";
 
@@ -60,28 +60,54 @@ pub fn allocate_in_guest(
     mut context: impl AsContextMut<Data = HostState>,
     size: u32,
 ) -> Result<u32, String> {
-    with_allocator(&mut context, |allocator, memory| {
-        allocator.allocate(memory, size)
-    })
-    .map(u32::from)
+    let fitting = in_place(&mut context, |heap, memory| {
+        (heap.fits(size, memory.len())).then(|| heap.allocator.allocate(&mut Bytes(memory), size))
+    })?;
+    let allocated = match fitting {
+        Some(allocated) => allocated,
+        None => growing(&mut context, size)?,
+    };
+    allocated.map(u32::from).map_err(|error| error.to_string())
 }
 
-/// Runs `operation` on the guest's allocator and memory. The allocator is taken out of the store
-/// while it runs, because both need the store at once, and is always put back.
-fn with_allocator<C: AsContextMut<Data = HostState>, R>(
-    context: &mut C,
-    operation: impl FnOnce(
-        &mut sc_allocator::FreeingBumpHeapAllocator,
-        &mut HeapMemory<'_, C>,
-    ) -> Result<R, sc_allocator::Error>,
+/// Frees what was allocated at `pointer`.
+fn deallocate_in_guest(
+    mut context: impl AsContextMut<Data = HostState>,
+    pointer: Pointer<u8>,
+) -> Result<(), String> {
+    let freed = in_place(&mut context, |heap, memory| {
+        heap.allocator.deallocate(&mut Bytes(memory), pointer)
+    })?;
+    freed.map_err(|error| error.to_string())
+}
+
+/// Runs `operation` on the guest's heap and the bytes of its memory, which does not grow.
+fn in_place<R>(
+    context: &mut impl AsContextMut<Data = HostState>,
+    operation: impl FnOnce(&mut Heap, &mut [u8]) -> R,
 ) -> Result<R, String> {
+    let mut store = context.as_context_mut();
+    let memory = store.data().memory.ok_or(NO_GUEST)?;
+    let (bytes, state) = memory.data_and_store_mut(&mut store);
+    let heap = state.heap.as_deref_mut().ok_or(NO_GUEST)?;
+    Ok(operation(heap, bytes))
+}
+
+/// Allocates from a memory that may have to grow. The heap is taken out of the store meanwhile, because both need the
+/// store at once, and is always put back.
+fn growing<C: AsContextMut<Data = HostState>>(
+    context: &mut C,
+    size: u32,
+) -> Result<Result<Pointer<u8>, sc_allocator::Error>, String> {
     let mut store = context.as_context_mut();
     let state = store.data_mut();
     let memory = state.memory.ok_or(NO_GUEST)?;
-    let mut allocator = state.allocator.take().ok_or(NO_GUEST)?;
-    let result = operation(&mut allocator, &mut HeapMemory { memory, context });
-    context.as_context_mut().data_mut().allocator = Some(allocator);
-    result.map_err(|error| error.to_string())
+    let mut heap = state.heap.take().ok_or(NO_GUEST)?;
+    let allocated = heap
+        .allocator
+        .allocate(&mut Growing { memory, context }, size);
+    context.as_context_mut().data_mut().heap = Some(heap);
+    Ok(allocated)
 }
 
 impl FunctionContext for HostContext<'_> {
@@ -102,9 +128,7 @@ impl FunctionContext for HostContext<'_> {
     }
 
     fn deallocate_memory(&mut self, pointer: Pointer<u8>) -> sp_wasm_interface::Result<()> {
-        with_allocator(&mut self.caller, |allocator, memory| {
-            allocator.deallocate(memory, pointer)
-        })
+        deallocate_in_guest(&mut self.caller, pointer)
     }
 
     fn register_panic_error_message(&mut self, message: &str) {
@@ -112,13 +136,43 @@ impl FunctionContext for HostContext<'_> {
     }
 }
 
-/// The guest memory as the allocator wants to see it.
-struct HeapMemory<'a, C> {
+/// Pages in a memory of so many bytes. One of 32 bits has at most 65,536, and no pages of another size.
+fn pages(bytes: usize) -> u32 {
+    u32::try_from(bytes / WASM_PAGE_BYTES).unwrap_or(u32::MAX)
+}
+
+/// A guest's memory, as the allocator wants to see it, for what fits into it.
+struct Bytes<'a>(&'a mut [u8]);
+
+impl sc_allocator::Memory for Bytes<'_> {
+    fn with_access_mut<R>(&mut self, run: impl FnOnce(&mut [u8]) -> R) -> R {
+        run(self.0)
+    }
+
+    fn with_access<R>(&self, run: impl FnOnce(&[u8]) -> R) -> R {
+        run(self.0)
+    }
+
+    fn grow(&mut self, _additional: u32) -> Result<(), ()> {
+        Err(())
+    }
+
+    fn pages(&self) -> u32 {
+        pages(self.0.len())
+    }
+
+    fn max_pages(&self) -> Option<u32> {
+        Some(self.pages())
+    }
+}
+
+/// The same, and it can grow.
+struct Growing<'a, C> {
     memory: Memory,
     context: &'a mut C,
 }
 
-impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for HeapMemory<'_, C> {
+impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for Growing<'_, C> {
     fn with_access_mut<R>(&mut self, run: impl FnOnce(&mut [u8]) -> R) -> R {
         run(self.memory.data_mut(&mut *self.context))
     }
@@ -141,8 +195,7 @@ impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for HeapMemory<'_, 
     }
 
     fn pages(&self) -> u32 {
-        // A 32-bit memory has at most 65,536 pages.
-        u32::try_from(self.memory.size(&*self.context)).unwrap_or(u32::MAX)
+        pages(self.memory.data_size(&*self.context))
     }
 
     fn max_pages(&self) -> Option<u32> {

@@ -40,12 +40,40 @@ impl HeapLimit {
     }
 }
 
+/// A guest's heap: the allocator, and where it begins.
+pub(crate) struct Heap {
+    pub(crate) allocator: FreeingBumpHeapAllocator,
+    base: u32,
+}
+
+impl Heap {
+    /// What the allocator adds to an allocation, and what it rounds its base up to.
+    const OVERHEAD: u64 = 8;
+
+    fn new(base: u32) -> Self {
+        Self {
+            allocator: FreeingBumpHeapAllocator::new(base),
+            base,
+        }
+    }
+
+    /// Whether an allocation of so many bytes surely fits into a memory of that length. Where it may have to grow, or
+    /// is refused, it does not.
+    pub(crate) fn fits(&self, size: u32, length: usize) -> bool {
+        let used = u64::from(self.allocator.stats().address_space_used);
+        // An allocation is a power of two, at least of eight bytes.
+        let size = u64::from(size).next_power_of_two().max(Self::OVERHEAD);
+        let end = u64::from(self.base) + Self::OVERHEAD + used + size + Self::OVERHEAD;
+        u64::try_from(length).is_ok_and(|length| end <= length)
+    }
+}
+
 /// Per-call host data of a guest: its memory, its heap allocator, and what it reported.
 pub struct HostState {
     limit: HeapLimit,
     pub(crate) memory: Option<Memory>,
-    /// In a box, because it is taken out for each of its operations.
-    pub(crate) allocator: Option<Box<FreeingBumpHeapAllocator>>,
+    /// In a box, because it is taken out where the memory has to grow.
+    pub(crate) heap: Option<Box<Heap>>,
     pub(crate) panic_message: Option<String>,
     out_of_memory: Option<HostOutOfMemory>,
 }
@@ -67,7 +95,7 @@ impl HostState {
         Self {
             limit,
             memory: None,
-            allocator: None,
+            heap: None,
             panic_message: None,
             out_of_memory: None,
         }
@@ -77,16 +105,15 @@ impl HostState {
     /// (bytes; rounded up to 8 by the allocator).
     pub fn attach(&mut self, memory: Memory, heap_base: u32) {
         self.memory = Some(memory);
-        self.allocator = Some(Box::new(FreeingBumpHeapAllocator::new(heap_base)));
+        self.heap = Some(Box::new(Heap::new(heap_base)));
     }
 
     /// Forgets everything of the last call, and begins another with `limit` and a new allocator.
     pub fn reset(&mut self, limit: HeapLimit, heap_base: u32) {
         self.limit = limit;
-        let allocator = FreeingBumpHeapAllocator::new(heap_base);
-        match &mut self.allocator {
-            Some(last) => **last = allocator,
-            None => self.allocator = Some(Box::new(allocator)),
+        match &mut self.heap {
+            Some(heap) => **heap = Heap::new(heap_base),
+            None => self.heap = Some(Box::new(Heap::new(heap_base))),
         }
         self.panic_message = None;
         self.out_of_memory = None;

@@ -10,6 +10,7 @@
 
 use std::{
     collections::HashSet,
+    hash::BuildHasher,
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -33,6 +34,9 @@ use super::{
     patch::Patch,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
+
+/// Keys that are remembered as looked for.
+const RECENT: usize = 1 << 14;
 
 /// Keys that are worth waking the thread.
 const BATCH: usize = 64;
@@ -215,12 +219,34 @@ impl Written {
 }
 
 fn work(tasks: &Receiver<Task>, nodes: &Nodes, ends: &AtomicBool) {
+    let mut recent = Recent::default();
     for task in tasks {
         match task {
-            Task::Look(wanted) => nodes.clone().look(wanted, ends),
+            Task::Look(wanted) => nodes.clone().look(wanted, &mut recent, ends),
             #[cfg(test)]
             Task::Answer(done) => done.send(()).expect("somebody waits"),
         }
+    }
+}
+
+/// Keys whose nodes were looked for not long ago. They are in the cache, for whoever changes a node keeps the new one
+/// there; if they have left it, the root finds them.
+#[derive(Default)]
+struct Recent {
+    hasher: RandomState,
+    /// Hashes of keys; of two that are alike, one is not looked for.
+    young: HashSet<u64, RandomState>,
+    old: HashSet<u64, RandomState>,
+}
+
+impl Recent {
+    /// Whether it was not among them.
+    fn insert(&mut self, child: &Option<Vec<u8>>, key: &[u8]) -> bool {
+        let hash = self.hasher.hash_one((child, key));
+        if self.young.len() >= RECENT / 2 {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(hash) && !self.old.contains(&hash)
     }
 }
 
@@ -233,7 +259,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn look(mut self, wanted: Wanted, ends: &AtomicBool) {
+    fn look(mut self, wanted: Wanted, recent: &mut Recent, ends: &AtomicBool) {
         let Wanted {
             state_root,
             epoch,
@@ -253,7 +279,7 @@ impl Nodes {
                 let flat = FlatSpace::of(child.as_deref()).key(&key);
                 values.value(epoch, flat, &gathered);
             }
-            if gathered.is_rooting() {
+            if gathered.is_rooting() || !recent.insert(&child, &key) {
                 continue;
             }
             // Where the state has changed meanwhile there may be no such nodes any more.
