@@ -6,6 +6,7 @@
 //! | [`set`] | which functions are offered, and their composition |
 //! | [`deterministic`] | replacements for functions that would leak the host's settings |
 //! | [`frequent`] | functions that are called most, at less cost |
+//! | `signers` | public keys that have signed before |
 //! | [`verified`] | verdicts about signatures that were found ahead |
 //! | [`mod@fuel`] | what a guest can ask about its fuel |
 //! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
@@ -23,6 +24,7 @@ pub mod frequent;
 pub mod fuel;
 pub mod register;
 pub mod set;
+mod signers;
 pub mod state;
 pub mod verified;
 

@@ -193,6 +193,7 @@ mod interfaces {
     };
 
     use super::{Algorithm, extension, verdict};
+    use crate::signers;
 
     /// The part of the interface for cryptography that verifies.
     #[runtime_interface]
@@ -229,7 +230,7 @@ mod interfaces {
             pub_key: PassPointerAndRead<&sr25519::Public, 32>,
         ) -> bool {
             verdict(Algorithm::Sr25519, (&pub_key.0, &sig.0, msg), || {
-                sp_io::crypto::sr25519_verify(sig, msg, pub_key)
+                signers::verify(sig, msg, pub_key)
             })
         }
 

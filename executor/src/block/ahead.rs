@@ -1,8 +1,9 @@
 //! Verifying signatures ahead of the block, on cores that have nothing else to do.
 //!
-//! Nothing is known here of how a chain's extrinsics look: the runtime itself is asked to validate each on the state
-//! before the block, in a layer that is thrown away, and its host functions remember the verdicts about signatures
-//! ([`VerdictMemory`]). What the block's own call asks is answered from there, if it is there by then.
+//! Nothing is known here of how a chain's extrinsics look: the runtime itself is asked to apply each on the state before
+//! the block, in a layer that is thrown away, and its host functions remember the verdicts about signatures
+//! ([`VerdictMemory`]). There a runtime is told that a signature is wrong, so that it does nothing more, and those of
+//! FRAME look at the signature first. What the block's own call asks is answered from memory, if it is there by then.
 //!
 //! Invariant: nothing of what runs ahead reaches the block but verdicts, which are those that the block's own call
 //! would come to; so results are the same with and without it, whenever it runs. It ends with the block. Cost: the
@@ -16,30 +17,21 @@ use std::{
     thread,
 };
 
-use codec::Encode;
 use slackwater_host_functions::{HostFunctions, VerdictMemory, VerdictMemoryExt};
-use sp_core::H256;
 use sp_externalities::Extensions;
 
-use super::ExecutionError;
+use super::{ExecutionError, execution::APPLY};
 use crate::{
     calls::RuntimeCalls,
-    fuel::{CallLimits, CancelToken},
+    fuel::{CallLimits, CancelToken, Fuel},
     runtime::CallContext,
     state::{BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
 };
 
-const VALIDATE: &str = "TaggedTransactionQueue_validate_transaction";
-
-/// Identifier of that interface in a runtime's version: the first bytes of BLAKE2b-64 of its name.
-const TAGGED_TRANSACTION_QUEUE: [u8; 8] = [0xd2, 0xbc, 0x98, 0x97, 0xee, 0xd0, 0x8f, 0x15];
-
-/// Version of it from which on a block's hash is asked for as well.
-const WITH_BLOCK_HASH: u32 = 3;
-
-/// `TransactionSource::External`: received from elsewhere.
-const EXTERNAL: u8 = 2;
+/// What an extrinsic may use ahead, where that is counted: some ten times of what verifying a signature is priced. One
+/// that has none is applied in vain.
+const FUEL: Fuel = Fuel(3_000_000);
 
 /// Extrinsics to be looked at, in the order of the block.
 pub(super) struct Feed<'e> {
@@ -147,7 +139,7 @@ pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
     })
 }
 
-/// Has the runtime of `state` validate extrinsics until there is none.
+/// Has the runtime of `state` apply extrinsics until there is none.
 fn verify<'e, S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
@@ -156,32 +148,18 @@ fn verify<'e, S: BlockState, H: HostFunctions>(
     ends: CancelToken,
 ) {
     let mut extensions = Extensions::new();
-    let calls = match RuntimeCalls::new(executor, state, CallContext::Offchain, &mut extensions) {
-        Ok(calls) if calls.runtime().has_method(VALIDATE) => calls,
-        // What the block makes of it, the block will say.
-        _ => return,
+    // What the block makes of a runtime that does not load, the block will say.
+    let Ok(calls) = RuntimeCalls::new(executor, state, CallContext::Build, &mut extensions) else {
+        return;
     };
     extensions.register(VerdictMemoryExt::fill(memory));
-    let version = calls.runtime().version();
-    let version = version.api_version(&TAGGED_TRANSACTION_QUEUE);
-    let with_hash = version.is_some_and(|version| version >= WITH_BLOCK_HASH);
     let mut layers = BlockLayers::new(state, extensions);
-    let limits = CallLimits::none().with_cancel(ends);
+    let limits = CallLimits::local(FUEL).with_cancel(ends);
     while let Some(extrinsic) = next() {
-        let mut input = Vec::with_capacity(extrinsic.len() + 33);
-        input.push(EXTERNAL);
-        input.extend_from_slice(&extrinsic);
-        if with_hash {
-            H256::zero().encode_to(&mut input);
-        }
-        let called = || {
-            layers.layered(
-                |layers| calls.call(layers, VALIDATE, &input, &limits),
-                |_| false,
-            )
-        };
+        let call = |layers: &mut BlockLayers<'_, S>| calls.call(layers, APPLY, &extrinsic, &limits);
+        let called = catch_unwind(AssertUnwindSafe(|| layers.layered(call, |_| false)));
         // How it ends is nobody's business; what faults here the block does not hear of.
-        match catch_unwind(AssertUnwindSafe(called)) {
+        match called {
             Ok(Ok(_) | Err(ExecutionError::Call { .. })) => {}
             Ok(Err(_)) | Err(_) => return,
         }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const INITIALIZE: &str = "Core_initialize_block";
-const APPLY: &str = "BlockBuilder_apply_extrinsic";
+pub(super) const APPLY: &str = "BlockBuilder_apply_extrinsic";
 const FINALIZE: &str = "BlockBuilder_finalize_block";
 /// Spelling of [`FINALIZE`] before version 3 of the API.
 const FINALIZE_OLD: &str = "BlockBuilder_finalise_block";

@@ -516,6 +516,8 @@ impl Database {
     pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(self.config.durability == Durability::Sync);
+        // Keys of a column come in order: each is looked for from the last one on.
+        options.set_memtable_insert_hint_per_batch(true);
         self.check_poison()?;
         fail::fail_point!("state::before_write");
         let written = self.rocksdb.write_opt(batch, &options);
@@ -526,7 +528,7 @@ impl Database {
     /// A write has failed, and nothing is read or written any more.
     fn poisoned_by(&self, error: rocksdb::Error) -> StateError {
         let error = Arc::new(error);
-        // Another failed at the same time; one reason is enough.
+        // Of several, one is enough.
         self.poison.get_or_init(|| Arc::clone(&error));
         StateError::Database(error)
     }
