@@ -2,6 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calls;
+pub mod modules;
+pub mod report;
+pub mod session;
+pub mod turns;
+
 /// What took how long, turn by turn.
 #[derive(Debug, Clone)]
 pub struct Timed {

@@ -23,13 +23,12 @@
 
 mod contents;
 mod questions;
-mod report;
-mod turns;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use slackwater_benches::report::Report;
 
 fn state(criterion: &mut Criterion) {
-    let mut report = report::Report::default();
+    let mut report = Report::new("state");
     let whole = contents::Chain::new(contents::keys());
     let part = contents::Chain::new((contents::keys() / 100).max(contents::LEAST));
     questions::reads(criterion, &whole, &mut report);

@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use codec::Encode;
 use criterion::Criterion;
+use slackwater_benches::{
+    report::Report,
+    turns::{Turns, timed},
+};
 use slackwater_executor::state::{
     BlockChanges, BlockLayers, BlockRecord, BlockTransaction, Database, DatabaseConfig, Extensions,
     Head, MemoryState, StateView, UncommittedBlock,
@@ -16,11 +20,7 @@ use sp_core::{
 use sp_externalities::Externalities;
 use sp_state_machine::Backend;
 
-use super::{
-    contents::{Chain, config, key, prefix, value},
-    report::Report,
-    turns::{Turns, timed},
-};
+use super::contents::{Chain, config, key, prefix, value};
 
 /// Values of one reading.
 const READ: u64 = 1_000;

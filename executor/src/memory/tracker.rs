@@ -38,6 +38,8 @@ const UNUSED_PAGES_MAX: usize = 16;
 const STRIKES_MAX: u8 = 8;
 /// Sealed resets between two looks at what still changes, at first, and at most.
 const RECHECK_CALLS: Range<u32> = 64..16_384;
+/// Calls under one seal after which it counts as a good one.
+const SERVED_LONG: u32 = 128;
 /// Calls a wild guest is left alone for, at first, and at most.
 const WILD_CALLS: Range<u32> = 8..1_024;
 /// Ranges given back one by one in a reset.
@@ -77,6 +79,8 @@ pub(crate) struct Tracker {
     patience: u32,
     wild_calls: u32,
     recheck_calls: u32,
+    /// Calls under this seal before the last look at what changes.
+    served: u32,
     found: Vec<Range<usize>>,
     kept: Vec<Hot>,
     growth: Growth,
@@ -94,6 +98,7 @@ impl Tracker {
             patience: PATIENCE_MIN,
             wild_calls: WILD_CALLS.start,
             recheck_calls: RECHECK_CALLS.start,
+            served: 0,
             found: Vec::with_capacity(SCANNED_MAX),
             kept: Vec::new(),
             growth: Growth::default(),
@@ -146,10 +151,7 @@ impl Tracker {
                 return Ok(());
             }
             Mode::Sealed(calls) => {
-                // Something new was written to.
-                if calls < RECHECK_CALLS.start / 2 {
-                    self.patience = (self.patience * 2).min(PATIENCE_MAX);
-                }
+                self.broken(calls);
                 self.learn_anew();
             }
             Mode::Wild(calls) => {
@@ -187,7 +189,12 @@ impl Tracker {
             self.patience = PATIENCE_MAX;
             return Ok(());
         }
+        log::debug!(
+            target: "slackwater::memory",
+            "sealed: {} pages are hot, open is {:x?}", self.hot.len(), self.open,
+        );
         self.mode = Mode::Sealed(0);
+        self.served = 0;
         Ok(())
     }
 
@@ -216,6 +223,18 @@ impl Tracker {
         self.set_length(area, length)?;
         *self = Self::new();
         area.discard(0..length)
+    }
+
+    /// After so many calls under a seal, or since the last look at what changes, something new was written to.
+    fn broken(&mut self, calls: u32) {
+        if self.served.saturating_add(calls) >= SERVED_LONG {
+            // Where so many calls did without, such as extrinsics without what ends a block, the next ones will: what is
+            // new is to be given back before it is sealed in.
+            self.patience = self.patience.max(u32::from(STRIKES_MAX) + 1);
+            self.recheck_calls = RECHECK_CALLS.start;
+        } else if calls < RECHECK_CALLS.start / 2 {
+            self.patience = (self.patience * 2).min(PATIENCE_MAX);
+        }
     }
 
     fn learn_anew(&mut self) {
@@ -339,9 +358,15 @@ impl Tracker {
                 }
             }
         }
+        log::trace!(
+            target: "slackwater::memory",
+            "{unused} of {pages} pages were not written to, {} are between others",
+            self.joined_pages,
+        );
         self.patience = PATIENCE_MIN;
         self.wild_calls = WILD_CALLS.start;
         self.mode = Mode::Sealed(0);
+        self.served = self.served.saturating_add(self.recheck_calls);
         if unused > pages / 2 && unused > self.joined_pages + UNUSED_PAGES_MAX {
             // If they come back, this is not worth doing soon again.
             self.recheck_calls = (self.recheck_calls * 4).min(RECHECK_CALLS.end);

@@ -196,7 +196,8 @@ impl Node {
         Ok(Executed { block, changes })
     }
 
-    /// Makes a block the head, without `fsync`, which Substrate never asks for.
+    /// Makes a block the head, without `fsync`, which Substrate never asks for. What is written of its state is a journal;
+    /// its trie is kept in memory until the block is final.
     ///
     /// # Errors
     /// The database fails.
@@ -216,6 +217,14 @@ impl Node {
         backend.commit_operation(operation)?;
         self.head = head;
         Ok(())
+    }
+
+    /// Makes the head final: its trie is written, and what it replaces is noted for pruning.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn finalize(&self) -> Result<(), NodeError> {
+        Ok(self.calls.backend.finalize_block(self.head.1, None)?)
     }
 }
 
