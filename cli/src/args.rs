@@ -301,6 +301,9 @@ pub(crate) struct ExecutorArgs {
     /// of this machine on each call: the block is not judged if one passes it.
     #[arg(long, value_name = "LIMIT", default_value = "unlimited", value_parser = parse_fuel)]
     pub(crate) fuel: FuelArg,
+    /// Threads beside the one of a block that verify its signatures ahead: as many as there are idle cores.
+    #[arg(long, value_name = "THREADS", default_value_t = 0)]
+    pub(crate) verify_ahead: u32,
     /// Who compares fuel with the limit.
     #[arg(long, value_enum, default_value_t = MeterArg::Slacked)]
     pub(crate) meter: MeterArg,
@@ -325,9 +328,10 @@ impl ExecutorArgs {
 
     /// As [`Self::config`], with the limit on each call for a block.
     pub(crate) fn block_config(&self) -> ExecutorConfig {
+        let config = self.config().with_verify_ahead_threads(self.verify_ahead);
         match self.fuel {
-            FuelArg::Limit(limit) => self.config().with_local_limit(limit),
-            FuelArg::Unlimited | FuelArg::Off => self.config(),
+            FuelArg::Limit(limit) => config.with_local_limit(limit),
+            FuelArg::Unlimited | FuelArg::Off => config,
         }
     }
 }

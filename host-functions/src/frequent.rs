@@ -48,7 +48,7 @@ mod interfaces {
         /// Frees what was allocated.
         fn free(&mut self, ptr: Pointer<u8>) {
             self.deallocate_memory(ptr)
-                .expect("Failed to deallocate memory")
+                .expect("Failed to deallocate memory");
         }
     }
 
@@ -136,7 +136,7 @@ mod interfaces {
 
         /// Removes a key.
         fn clear(&mut self, key: PassFatPointerAndRead<&[u8]>) {
-            self.clear_storage(key)
+            self.clear_storage(key);
         }
 
         /// Whether there is a key.

@@ -374,10 +374,10 @@ mod tests {
             let by_zebra = with(Some(VerdictMemoryExt::ask(&memory)), verify);
             let mut ext = TestExternalities::default();
             ext.register_extension(VerdictMemoryExt::ask(&memory));
-            ext.register_extension(UseDalekExt::default());
+            ext.register_extension(UseDalekExt);
             let by_dalek = ext.execute_with(verify);
             let mut ext = TestExternalities::default();
-            ext.register_extension(UseDalekExt::default());
+            ext.register_extension(UseDalekExt);
             let expected =
                 ext.execute_with(|| sp_io::crypto::ed25519_verify(&signature, &[message], &key));
             assert_eq!(by_dalek, expected);

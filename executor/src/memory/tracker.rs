@@ -38,8 +38,6 @@ const UNUSED_PAGES_MAX: usize = 16;
 const STRIKES_MAX: u8 = 8;
 /// Sealed resets between two looks at what still changes, at first, and at most.
 const RECHECK_CALLS: Range<u32> = 64..16_384;
-/// Calls under one seal after which it counts as a good one.
-const SERVED_LONG: u32 = 128;
 /// Calls a wild guest is left alone for, at first, and at most.
 const WILD_CALLS: Range<u32> = 8..1_024;
 /// Ranges given back one by one in a reset.
@@ -79,8 +77,6 @@ pub(crate) struct Tracker {
     patience: u32,
     wild_calls: u32,
     recheck_calls: u32,
-    /// Calls under this seal before the last look at what changes.
-    served: u32,
     found: Vec<Range<usize>>,
     kept: Vec<Hot>,
     growth: Growth,
@@ -98,7 +94,6 @@ impl Tracker {
             patience: PATIENCE_MIN,
             wild_calls: WILD_CALLS.start,
             recheck_calls: RECHECK_CALLS.start,
-            served: 0,
             found: Vec::with_capacity(SCANNED_MAX),
             kept: Vec::new(),
             growth: Growth::default(),
@@ -151,7 +146,10 @@ impl Tracker {
                 return Ok(());
             }
             Mode::Sealed(calls) => {
-                self.broken(calls);
+                // Something new was written to.
+                if calls < RECHECK_CALLS.start / 2 {
+                    self.patience = (self.patience * 2).min(PATIENCE_MAX);
+                }
                 self.learn_anew();
             }
             Mode::Wild(calls) => {
@@ -173,7 +171,7 @@ impl Tracker {
             return area.discard(0..area.length());
         }
         self.put_back(area)?;
-        if self.quiet >= self.patience && self.plan_seal() {
+        if self.quiet >= self.patience && !self.is_leaving() && self.plan_seal() {
             return self.seal(area);
         }
         Ok(())
@@ -194,7 +192,6 @@ impl Tracker {
             "sealed: {} pages are hot, open is {:x?}", self.hot.len(), self.open,
         );
         self.mode = Mode::Sealed(0);
-        self.served = 0;
         Ok(())
     }
 
@@ -223,18 +220,6 @@ impl Tracker {
         self.set_length(area, length)?;
         *self = Self::new();
         area.discard(0..length)
-    }
-
-    /// After so many calls under a seal, or since the last look at what changes, something new was written to.
-    fn broken(&mut self, calls: u32) {
-        if self.served.saturating_add(calls) >= SERVED_LONG {
-            // Where so many calls did without, such as extrinsics without what ends a block, the next ones will: what is
-            // new is to be given back before it is sealed in.
-            self.patience = self.patience.max(u32::from(STRIKES_MAX) + 1);
-            self.recheck_calls = RECHECK_CALLS.start;
-        } else if calls < RECHECK_CALLS.start / 2 {
-            self.patience = (self.patience * 2).min(PATIENCE_MAX);
-        }
     }
 
     fn learn_anew(&mut self) {
@@ -296,6 +281,13 @@ impl Tracker {
         dropped
             .into_iter()
             .try_for_each(|range| area.discard(range))
+    }
+
+    /// Whether most of what is hot was not written to in the last call, as where a heavy one ends a block of light ones.
+    /// What is not written to again will be given back, and need not be sealed in.
+    fn is_leaving(&self) -> bool {
+        let unused = self.hot.iter().filter(|hot| hot.strikes > 0).count();
+        unused > UNUSED_PAGES_MAX && unused > self.hot.len() / 2
     }
 
     /// Finds the ranges that hold all hot pages, as few as may be open, apart where the gaps are largest.
@@ -366,7 +358,6 @@ impl Tracker {
         self.patience = PATIENCE_MIN;
         self.wild_calls = WILD_CALLS.start;
         self.mode = Mode::Sealed(0);
-        self.served = self.served.saturating_add(self.recheck_calls);
         if unused > pages / 2 && unused > self.joined_pages + UNUSED_PAGES_MAX {
             // If they come back, this is not worth doing soon again.
             self.recheck_calls = (self.recheck_calls * 4).min(RECHECK_CALLS.end);

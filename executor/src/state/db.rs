@@ -516,8 +516,6 @@ impl Database {
     pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StateError> {
         let mut options = WriteOptions::default();
         options.set_sync(self.config.durability == Durability::Sync);
-        // Keys of a column come in order: each is looked for from the last one on.
-        options.set_memtable_insert_hint_per_batch(true);
         self.check_poison()?;
         fail::fail_point!("state::before_write");
         let written = self.rocksdb.write_opt(batch, &options);

@@ -61,11 +61,11 @@ impl CallApiAt<Block> for Calls {
         let mut extensions = params.extensions.borrow_mut();
         StateMachine::new(
             &state,
-            &mut *overlay,
+            &mut overlay,
             &self.executor,
             params.function,
             &params.arguments,
-            &mut *extensions,
+            &mut extensions,
             &code,
             context,
         )
