@@ -1,7 +1,8 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-asan torture bench-reset bench-meter bench-state fmt lint deny setup
+.PHONY: help run test test-long test-asan torture bench bench-growth bench-stages bench-reset bench-meter bench-state \
+	fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
 
@@ -16,6 +17,15 @@ test: ## Every check of a change: format, dependencies, lints, tests, docs, exam
 
 test-long: ## As test, and the guest is rebuilt from source
 	@scripts/check.sh $(TEST_STEPS) guest
+
+bench: ## Blocks produced and imported, next to Substrate's builder, executor and database: target/bench/summary.*
+	@scripts/bench.sh
+
+bench-growth: ## How cost grows with extrinsics, keys, code and memory: target/bench/growth*
+	@scripts/bench-growth.sh
+
+bench-stages: ## What load, compile, instantiate, call, reset, root and commit cost: target/bench/stages.json
+	@scripts/bench-stages.sh
 
 bench-reset: ## What a clean instance costs, next to the Polkadot SDK's executor: target/bench/reset.*
 	@scripts/bench-reset.sh

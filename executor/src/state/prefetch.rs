@@ -229,12 +229,10 @@ fn work(tasks: &Receiver<Task>, nodes: &Nodes, ends: &AtomicBool) {
     }
 }
 
-/// Keys whose nodes were looked for not long ago. They are in the cache, for whoever changes a node keeps the new one
-/// there; if they have left it, the root finds them.
+/// Keys whose nodes were looked for lately. They are in the cache, for whoever changes a node keeps the new one there.
 #[derive(Default)]
 struct Recent {
     hasher: RandomState,
-    /// Hashes of keys; of two that are alike, one is not looked for.
     young: HashSet<u64, RandomState>,
     old: HashSet<u64, RandomState>,
 }
