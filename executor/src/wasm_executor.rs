@@ -99,7 +99,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
         let shared = Arc::new(Shared {
             instrumentation: instrumentation.map(Instrumentation::hash),
             fuel_rules: rules.map(|(rules, added)| (rules, rules.hash(added))),
-            verdicts: (config.verify_ahead_threads > 0)
+            verdicts: (config.verify_ahead_threads > 0 && config.meter.is_guest())
                 .then(|| Arc::new(VerdictMemory::new(VERDICTS_MAX_DEFAULT))),
             config,
             engine,

@@ -202,3 +202,88 @@ impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for Growing<'_, C> 
         self.context.as_context().data().limit().pages_max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, MemoryType, Store};
+
+    use super::*;
+    use crate::state::HeapLimit;
+
+    /// A memory of two pages that may have so many.
+    fn guest(base: u32, pages_max: u32) -> Store<HostState> {
+        let limit = HeapLimit {
+            pages_max: Some(pages_max),
+        };
+        let mut store = Store::new(&Engine::default(), HostState::new(limit));
+        store.limiter(|state| state);
+        let memory = Memory::new(&mut store, MemoryType::new(2, None)).expect("a memory");
+        store.data_mut().attach(memory, base);
+        store
+    }
+
+    fn bytes(store: &Store<HostState>) -> &[u8] {
+        store.data().memory.expect("attached").data(store)
+    }
+
+    /// What fits is allocated in place; here is the same by a memory that always may grow.
+    fn free_growing(store: &mut Store<HostState>, pointer: u32) -> Result<(), String> {
+        let mut heap = store.data_mut().heap.take().expect("attached");
+        let memory = store.data().memory.expect("attached");
+        let mut growing = Growing {
+            memory,
+            context: &mut *store,
+        };
+        let freed = heap
+            .allocator
+            .deallocate(&mut growing, Pointer::new(pointer));
+        store.data_mut().heap = Some(heap);
+        freed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_heap_worked_on_in_place_is_one_that_may_grow() {
+        let (mut grown, mut refused) = (0, 0);
+        for seed in 0..60_u64 {
+            let mut state = seed;
+            let mut draw = |bound: u64| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) % bound
+            };
+            let base = 60_000 + u32::try_from(draw(20)).expect("small");
+            let pages_max = 2 + u32::try_from(draw(3)).expect("small");
+            let [mut ours, mut reference] = [(); 2].map(|()| guest(base, pages_max));
+            let mut live = Vec::new();
+            for _ in 0..400 {
+                if draw(3) == 0 && !live.is_empty() {
+                    let index = usize::try_from(draw(live.len() as u64)).expect("small");
+                    let pointer = live.swap_remove(index);
+                    let freed = deallocate_in_guest(&mut ours, Pointer::new(pointer));
+                    assert_eq!(freed, free_growing(&mut reference, pointer));
+                } else {
+                    let size = match draw(40) {
+                        0 => 0,
+                        1 if draw(20) == 0 => u32::MAX,
+                        2 => u32::try_from(draw(70_000)).expect("small"),
+                        _ => u32::try_from(draw(900)).expect("small"),
+                    };
+                    let allocated = allocate_in_guest(&mut ours, size);
+                    let expected = growing(&mut reference, size).expect("attached");
+                    let expected = expected.map(u32::from).map_err(|error| error.to_string());
+                    assert_eq!(allocated, expected);
+                    refused += usize::from(allocated.is_err());
+                    live.extend(allocated);
+                }
+                assert_eq!(bytes(&ours).len(), bytes(&reference).len());
+            }
+            grown += usize::from(bytes(&ours).len() > 2 * WASM_PAGE_BYTES);
+            assert!(bytes(&ours) == bytes(&reference), "seed {seed}");
+        }
+        assert!(
+            grown > 5 && refused > 5,
+            "{grown} grew, {refused} were refused"
+        );
+    }
+}

@@ -8,7 +8,11 @@
 pub type HostFunctions = (logging::HostFunctions, wasm_tracing::HostFunctions);
 
 mod interfaces {
-    use sp_runtime_interface::{pass_by::PassFatPointerAndRead, runtime_interface};
+    use sp_core::RuntimeInterfaceLogLevel;
+    use sp_runtime_interface::{
+        pass_by::{PassAs, PassFatPointerAndRead},
+        runtime_interface,
+    };
 
     /// The level every guest is told, whatever the host logs: `Info`.
     const LEVEL_FILTER_INFO: u8 = 3;
@@ -20,6 +24,17 @@ mod interfaces {
         /// host prints of them is still the host's choice.
         fn max_level() -> u8 {
             LEVEL_FILTER_INFO
+        }
+
+        /// Logs what the guest says, unless it runs ahead of a block, which will say it once more.
+        fn log(
+            level: PassAs<RuntimeInterfaceLogLevel, u8>,
+            target: PassFatPointerAndRead<&str>,
+            message: PassFatPointerAndRead<&[u8]>,
+        ) {
+            if !crate::verified::is_ahead() {
+                sp_io::logging::log(level, target, message);
+            }
         }
     }
 

@@ -31,6 +31,7 @@ pub mod verified;
 pub use context::HostContext;
 pub use register::{RegisterError, register};
 pub use set::{SlackwaterHostFunctions, StandardHostFunctions};
+pub use sp_io::UseDalekExt;
 pub use sp_wasm_interface::{ExtendedHostFunctions, HostFunctions};
 pub use state::{HeapLimit, HostOutOfMemory, HostState};
 pub use verified::{VerdictMemory, VerdictMemoryExt};

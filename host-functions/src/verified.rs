@@ -7,7 +7,8 @@
 //! for a verification; so many verdicts in memory, of some 50 bytes each.
 //!
 //! The replacements are registered over the originals by name, see [`crate::set`]. The first versions of the functions
-//! for sr25519 and ECDSA, which are for signatures of old chains, do not ask.
+//! for sr25519 and ECDSA, which are for signatures of old chains, do not ask, nor do those that verify in batches or find
+//! a key.
 
 use std::{
     collections::HashMap,
@@ -100,9 +101,10 @@ impl VerdictMemory {
 }
 
 /// What a guest does with a memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Role {
-    Ask,
+    /// Its questions are counted there.
+    Ask(Arc<AtomicU64>),
     Fill,
 }
 
@@ -122,9 +124,15 @@ impl VerdictMemoryExt {
     /// For a guest whose result counts.
     #[must_use]
     pub fn ask(memory: &Arc<VerdictMemory>) -> Self {
+        Self::ask_counted(memory, &Arc::default())
+    }
+
+    /// The same, and its questions are counted.
+    #[must_use]
+    pub fn ask_counted(memory: &Arc<VerdictMemory>, asked: &Arc<AtomicU64>) -> Self {
         Self(Handle {
             memory: Arc::clone(memory),
-            role: Role::Ask,
+            role: Role::Ask(Arc::clone(asked)),
         })
     }
 
@@ -162,18 +170,25 @@ fn extension<E: Extension, T>(of: impl FnOnce(&mut E) -> T) -> Option<T> {
     with_externalities(|mut ext| ext.extension::<E>().map(of)).flatten()
 }
 
+/// Whether the guest that calls runs ahead, so that nobody wants to hear what it has to say.
+pub(crate) fn is_ahead() -> bool {
+    let role = extension(|VerdictMemoryExt(handle)| matches!(handle.role, Role::Fill));
+    role.unwrap_or(false)
+}
+
 /// The verdict, from memory if there is one, else by `verify`.
 fn verdict(algorithm: Algorithm, signed: Signed<'_>, verify: impl FnOnce() -> bool) -> bool {
     let Some(Handle { memory, role }) = extension(|VerdictMemoryExt(handle)| handle.clone()) else {
         return verify();
     };
     let question = question(algorithm, signed);
-    if role == Role::Fill {
+    let Role::Ask(asked) = role else {
         if memory.get(&question).is_none() {
             memory.put(question, verify());
         }
         return false;
-    }
+    };
+    asked.fetch_add(1, Ordering::Relaxed);
     memory.asked.fetch_add(1, Ordering::Relaxed);
     if let Some(verdict) = memory.get(&question) {
         memory.known.fetch_add(1, Ordering::Relaxed);

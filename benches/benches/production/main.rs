@@ -10,11 +10,13 @@
 //! Each is asked of blocks of 1,000 and 4,500 signed transfers between 1,000 accounts of the node template, of 1,000 and
 //! 5,000 contract-like calls of the repository's guest, which are not signed, and of a block with nothing but inherents.
 //!
-//! Every round makes another block of a growing chain and gives it to all ways in turns, each with a database of its
-//! own; the order changes from round to round. Nothing about the block's transactions is known to a way before its timer
-//! starts. All ways come to the same header, state root included, or the bench panics. The peer runs on one core, as
-//! it always does; ours on as many as its line says: what else the process has, such as threads of RocksDB and of the
-//! arbiter, has no other core either.
+//! Every round makes another block of a growing chain and gives it to all ways, one after the other, each with a
+//! database of its own; the order is another in every round. Nothing about the block's transactions is known to a way
+//! before its timer starts. But the accounts are the same in every block, as their records in caches are, and the public
+//! keys that ours keeps unpacked. All ways come to the same header, state root included, or the bench panics.
+//!
+//! The number behind a way is that of the cores that the whole process has meanwhile, threads of RocksDB and of the
+//! arbiter included. A way is compared with the peer on as many, though the peer executes on one whatever it has.
 //!
 //! Criterion ids are `QUESTION/BLOCK/WAY`. The table behind them has medians, the ratio with its 95 % interval, and
 //! seconds of processor time; it is also in `target/bench/summary.json` and `summary.md`.

@@ -10,23 +10,24 @@ use crate::{
     rounds::Question,
 };
 
-/// What it is, for reports.
-pub(crate) const NAME: &str = "substrate-1";
-
-/// Cores that it uses.
-const CORES: usize = 1;
+/// What it is, for reports, where its process has so many cores.
+pub(crate) fn name(cores: usize) -> String {
+    format!("substrate-{cores}")
+}
 
 pub(crate) struct Peer {
+    pub(crate) cores: usize,
     node: Node,
     _folder: TempDir,
 }
 
 impl Peer {
-    pub(crate) fn new(genesis: &Storage, version: StateVersion) -> Self {
+    pub(crate) fn new(count: usize, genesis: &Storage, version: StateVersion) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = NodeConfig::default();
         let node = Node::new(folder.path(), genesis.clone(), version, config);
         Self {
+            cores: count,
             node: node.expect("a chain"),
             _folder: folder,
         }
@@ -34,9 +35,9 @@ impl Peer {
 
     /// Does what is asked, and has the block behind it.
     pub(crate) fn answer(&mut self, cores: &Cores, question: Question, given: &Given) -> Taken {
-        let node = &mut self.node;
+        let (node, count) = (&mut self.node, self.cores);
         if question == Question::Produce {
-            let (built, taken) = timed_on(cores, CORES, || {
+            let (built, taken) = timed_on(cores, count, || {
                 node.build(&given.encoded_digest, &given.body)
             });
             let built = built.expect("a block");
@@ -44,8 +45,9 @@ impl Peer {
             node.commit(built).expect("commits");
             return taken;
         }
-        let (done, taken) = timed_on(cores, CORES, || {
-            let executed = node.execute(&given.header, &given.body)?;
+        let body = given.body.clone();
+        let (done, taken) = timed_on(cores, count, || {
+            let executed = node.execute(&given.header, body)?;
             node.commit(executed)?;
             match question {
                 Question::ImportFinal => node.finalize(),

@@ -7,7 +7,7 @@ use slackwater_executor::Meter;
 
 use crate::{cores::Taken, ours::Way, peer};
 
-/// The rounds of a question about one kind of block: ours in their order, the peer last.
+/// The rounds of a question about one kind of block: ours in their order, then the peer on one core, and on two.
 pub(crate) struct Table {
     id: String,
     transactions: usize,
@@ -29,11 +29,11 @@ impl Table {
         self.rounds.push(round);
     }
 
-    /// One line for each way against the peer, and for each that counts against the same without.
+    /// One line for each way against the peer on as many cores, and for each that counts against the same without.
     fn lines(&self) -> Vec<Line> {
-        let peer = self.ways.len();
         let mut lines = Vec::new();
         for (ours, way) in self.ways.iter().enumerate() {
+            let peer = self.ways.len() + way.cores - 1;
             lines.push(self.line(&self.id, ours, peer, way.cores));
         }
         for (ours, way) in self.ways.iter().enumerate() {
@@ -50,9 +50,10 @@ impl Table {
     }
 
     fn name(&self, which: usize) -> String {
-        self.ways
-            .get(which)
-            .map_or_else(|| peer::NAME.to_owned(), |way| way.name())
+        match self.ways.get(which) {
+            Some(way) => way.name(),
+            None => peer::name(which - self.ways.len() + 1),
+        }
     }
 
     fn line(&self, id: &str, ours: usize, peer: usize, cores: usize) -> Line {

@@ -6,6 +6,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode};
 use slackwater_executor::{
     WasmExecutor, block::state_version_of, host_functions::SlackwaterHostFunctions,
 };
+use sp_crypto_hashing::twox_64;
 
 use crate::{
     author::{Author, Given},
@@ -55,7 +56,7 @@ struct Ways {
     cores: Cores,
     author: Author,
     ours: Vec<Ours>,
-    peer: Peer,
+    peers: Vec<Peer>,
     round: usize,
 }
 
@@ -76,7 +77,9 @@ impl Ways {
             state_version_of(&executor.expect("the engine"), &genesis).expect("a runtime");
         let mut ways = Self {
             ours: ways.map(|way| Ours::new(way, &genesis)).collect(),
-            peer: Peer::new(&genesis, version),
+            peers: (1..=cores.count().min(2))
+                .map(|count| Peer::new(count, &genesis, version))
+                .collect(),
             cores,
             author,
             round: 0,
@@ -94,14 +97,19 @@ impl Ways {
     }
 
     fn ask(&mut self, question: Question, given: &Given) -> Vec<Taken> {
-        let count = self.ours.len() + 1;
+        let ours = self.ours.len();
         self.round += 1;
-        let mut taken: Vec<_> = (0..count)
-            .map(|turn| {
-                let which = (turn + self.round) % count;
-                let taken = match self.ours.get_mut(which) {
-                    Some(ours) => ours.answer(&self.cores, question, given),
-                    None => self.peer.answer(&self.cores, question, given),
+        // Who comes behind whom changes as well, and is the same in every run.
+        let mut order: Vec<_> = (0..ours + self.peers.len()).collect();
+        order.sort_by_key(|which| {
+            twox_64(&[self.round.to_le_bytes(), which.to_le_bytes()].concat())
+        });
+        let mut taken: Vec<_> = order
+            .into_iter()
+            .map(|which| {
+                let taken = match which.checked_sub(ours) {
+                    None => self.ours[which].answer(&self.cores, question, given),
+                    Some(peer) => self.peers[peer].answer(&self.cores, question, given),
                 };
                 (which, taken)
             })
@@ -112,7 +120,8 @@ impl Ways {
 
     fn names(&self) -> Vec<String> {
         let ours = self.ours.iter().map(|ours| ours.way.name());
-        ours.chain([peer::NAME.to_owned()]).collect()
+        let peers = self.peers.iter().map(|peer| peer::name(peer.cores));
+        ours.chain(peers).collect()
     }
 }
 

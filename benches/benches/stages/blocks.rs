@@ -162,7 +162,7 @@ impl Blocks {
     pub(crate) fn peers_commit(&mut self) -> Option<Duration> {
         let pending = self.pending.as_mut()?;
         let body = pending.body.take()?;
-        let executed = self.node.execute(&pending.header, &body);
+        let executed = self.node.execute(&pending.header, body);
         let executed = executed.expect("the block is valid");
         let (committed, took) = timed(|| self.node.commit(executed));
         committed.expect("commits");

@@ -10,14 +10,18 @@
 //! threads' time; for the block, a thread begun for each, and a copy of each transaction when producing.
 
 use std::{
+    any::TypeId,
     borrow::Cow,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
 };
 
-use slackwater_host_functions::{HostFunctions, VerdictMemory, VerdictMemoryExt};
+use slackwater_host_functions::{HostFunctions, UseDalekExt, VerdictMemory, VerdictMemoryExt};
 use sp_externalities::Extensions;
 
 use super::{ExecutionError, execution::APPLY};
@@ -33,8 +37,16 @@ use crate::{
 /// that has none is applied in vain.
 const FUEL: Fuel = Fuel(3_000_000);
 
+/// Native stack of a thread beside what guests may use of it, in bytes.
+const STACK_BYTES: usize = 2 << 20;
+
 /// Extrinsics to be looked at, in the order of the block.
 pub(super) struct Feed<'e> {
+    memory: Arc<VerdictMemory>,
+    /// How many questions the block has asked.
+    asked: Arc<AtomicU64>,
+    /// Threads that look at extrinsics.
+    alive: AtomicUsize,
     waiting: Mutex<Waiting<'e>>,
     more: Condvar,
     /// Cancelled at the end, so that no call outlives the block by much.
@@ -50,8 +62,11 @@ struct Waiting<'e> {
 }
 
 impl<'e> Feed<'e> {
-    fn new() -> Self {
+    fn new(memory: &Arc<VerdictMemory>) -> Self {
         Self {
+            memory: Arc::clone(memory),
+            asked: Arc::default(),
+            alive: AtomicUsize::new(0),
             waiting: Mutex::default(),
             more: Condvar::new(),
             ends: CancelToken::new(),
@@ -63,8 +78,16 @@ impl<'e> Feed<'e> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the block's host functions ask.
+    pub(super) fn extension(&self) -> VerdictMemoryExt {
+        VerdictMemoryExt::ask_counted(&self.memory, &self.asked)
+    }
+
     /// The next extrinsic of the block.
     pub(super) fn push(&self, extrinsic: Cow<'e, [u8]>) {
+        if self.alive.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         let mut waiting = self.lock();
         let index = waiting.fed;
         waiting.fed += 1;
@@ -79,16 +102,16 @@ impl<'e> Feed<'e> {
         self.more.notify_all();
     }
 
-    /// Waits for one that is not behind the block already; `None` at the end. The block has verified at least one
-    /// signature for each extrinsic that had any, so what it has asked tells how far it is.
-    fn pop(&self, memory: &VerdictMemory, asked_before: u64) -> Option<Cow<'e, [u8]>> {
+    /// Waits for one that is not behind the block already; `None` at the end. A block that has asked so many questions
+    /// is at least so far, if no extrinsic has more than one signature; where some have, others are skipped in vain.
+    fn pop(&self) -> Option<Cow<'e, [u8]>> {
         let mut waiting = self.lock();
         loop {
             if waiting.ended {
                 return None;
             }
             match waiting.extrinsics.pop_front() {
-                Some((index, _)) if index < memory.asked().saturating_sub(asked_before) => {}
+                Some((index, _)) if index < self.asked.load(Ordering::Relaxed) => {}
                 Some((_, extrinsic)) => return Some(extrinsic),
                 None => {
                     let waited = self.more.wait(waiting);
@@ -108,10 +131,13 @@ impl Drop for Ending<'_, '_> {
     }
 }
 
-/// Runs `block`, which gets a feed where signatures of extrinsics on `state` are verified ahead.
+/// Runs `block`, which gets a feed where signatures of extrinsics on `state` are verified ahead. Calls ahead are made in
+/// `context`, and by the rules of ed25519 that the block has, if `dalek` says that it has the old ones.
 pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
     executor: &WasmExecutor<H>,
     state: &S,
+    context: CallContext,
+    dalek: impl FnOnce() -> bool,
     block: impl FnOnce(Option<&Feed<'e>>) -> R,
 ) -> R {
     let Some(memory) = executor.verdicts() else {
@@ -122,46 +148,63 @@ pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
     if states.is_empty() {
         return block(None);
     }
-    let feed = &Feed::new();
-    let asked_before = memory.asked();
+    let (feed, dalek) = (&Feed::new(memory), dalek());
+    let stack = executor
+        .config()
+        .wasm_stack_bytes_max
+        .saturating_add(STACK_BYTES);
     thread::scope(|scope| {
         let _ending = Ending(feed);
         for state in states {
-            let name = "slackwater-ahead".to_owned();
-            let next = || feed.pop(memory, asked_before);
-            let ends = feed.ends.clone();
-            let work = move || verify(executor, &state, memory, next, ends);
-            if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, work) {
+            let work = move || {
+                let verifying = || verify(executor, &state, context, dalek, feed);
+                // Nothing that goes wrong here reaches the block.
+                if catch_unwind(AssertUnwindSafe(verifying)).is_err() {
+                    log::warn!(target: "slackwater::ahead", "verifying ahead has panicked");
+                }
+                feed.alive.fetch_sub(1, Ordering::Relaxed);
+            };
+            feed.alive.fetch_add(1, Ordering::Relaxed);
+            let thread = thread::Builder::new().name("slackwater-ahead".to_owned());
+            if let Err(error) = thread.stack_size(stack).spawn_scoped(scope, work) {
                 log::warn!(target: "slackwater::ahead", "no thread to verify signatures: {error}");
+                feed.alive.fetch_sub(1, Ordering::Relaxed);
             }
         }
         block(Some(feed))
     })
 }
 
+/// Whether what host functions find says that ed25519 is judged by its old rules.
+pub(super) fn is_dalek(extensions: &mut Extensions) -> bool {
+    extensions.get_mut(TypeId::of::<UseDalekExt>()).is_some()
+}
+
 /// Has the runtime of `state` apply extrinsics until there is none.
-fn verify<'e, S: BlockState, H: HostFunctions>(
+fn verify<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
-    memory: &Arc<VerdictMemory>,
-    next: impl Fn() -> Option<Cow<'e, [u8]>>,
-    ends: CancelToken,
+    context: CallContext,
+    dalek: bool,
+    feed: &Feed<'_>,
 ) {
     let mut extensions = Extensions::new();
+    if dalek {
+        extensions.register(UseDalekExt);
+    }
     // What the block makes of a runtime that does not load, the block will say.
-    let Ok(calls) = RuntimeCalls::new(executor, state, CallContext::Build, &mut extensions) else {
+    let Ok(calls) = RuntimeCalls::new(executor, state, context, &mut extensions) else {
         return;
     };
-    extensions.register(VerdictMemoryExt::fill(memory));
+    extensions.register(VerdictMemoryExt::fill(&feed.memory));
     let mut layers = BlockLayers::new(state, extensions);
-    let limits = CallLimits::local(FUEL).with_cancel(ends);
-    while let Some(extrinsic) = next() {
+    let limits = CallLimits::local(FUEL).with_cancel(feed.ends.clone());
+    while let Some(extrinsic) = feed.pop() {
         let call = |layers: &mut BlockLayers<'_, S>| calls.call(layers, APPLY, &extrinsic, &limits);
-        let called = catch_unwind(AssertUnwindSafe(|| layers.layered(call, |_| false)));
-        // How it ends is nobody's business; what faults here the block does not hear of.
-        match called {
-            Ok(Ok(_) | Err(ExecutionError::Call { .. })) => {}
-            Ok(Err(_)) | Err(_) => return,
+        // How it ends is nobody's business.
+        match layers.layered(call, |_| false) {
+            Ok(_) | Err(ExecutionError::Call { .. }) => {}
+            Err(_) => return,
         }
     }
 }
@@ -172,26 +215,30 @@ mod tests {
 
     #[test]
     fn what_the_block_has_passed_is_skipped_and_the_end_wakes_who_waits() {
-        let memory = VerdictMemory::new(4);
-        let feed = Feed::new();
+        let memory = Arc::new(VerdictMemory::new(4));
+        let feed = Feed::new(&memory);
+        feed.push(Cow::Owned(vec![9]));
+        assert_eq!(feed.lock().fed, 0, "nobody would look at it");
+        feed.alive.store(1, Ordering::Relaxed);
         for byte in 0..3 {
             feed.push(Cow::Owned(vec![byte]));
         }
-        assert_eq!(feed.pop(&memory, 0).as_deref(), Some([0].as_slice()));
+        assert_eq!(feed.pop().as_deref(), Some([0].as_slice()));
+        feed.asked.store(2, Ordering::Relaxed);
         thread::scope(|scope| {
-            let _ending = Ending(&feed);
+            let ending = Ending(&feed);
             let rest = scope.spawn(|| {
-                let next = || feed.pop(&memory, 0).map(Cow::into_owned);
+                let next = || feed.pop().map(Cow::into_owned);
                 std::iter::from_fn(next).collect::<Vec<_>>()
             });
             feed.push(Cow::Borrowed(&[3]));
             while !feed.lock().extrinsics.is_empty() {
                 thread::yield_now();
             }
-            drop(_ending);
-            assert_eq!(rest.join().expect("ends"), [[1], [2], [3]]);
+            drop(ending);
+            assert_eq!(rest.join().expect("ends"), [[2], [3]]);
         });
         assert!(feed.ends.is_cancelled());
-        assert_eq!(feed.pop(&memory, 0), None);
+        assert_eq!(feed.pop(), None);
     }
 }

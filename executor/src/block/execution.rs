@@ -4,6 +4,8 @@
 //! Invariant: between calls no layer is open but the block's own, and what a rolled back extrinsic
 //! did is gone. Policy is not decided here: see [`super::build`] and [`super::replay`].
 
+use std::any::TypeId;
+
 use codec::{DecodeAll, Encode};
 use slackwater_host_functions::{HostFunctions, VerdictMemoryExt};
 use sp_externalities::Extensions;
@@ -79,7 +81,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         mut extensions: Extensions,
     ) -> Result<Self, ExecutionError> {
         let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
-        if let Some(verdicts) = executor.verdicts() {
+        let asks = extensions
+            .get_mut(TypeId::of::<VerdictMemoryExt>())
+            .is_some();
+        if let Some(verdicts) = executor.verdicts().filter(|_| !asks) {
             extensions.register(VerdictMemoryExt::ask(verdicts));
         }
         let mut layers = BlockLayers::new(state, extensions);

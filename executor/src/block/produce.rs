@@ -19,12 +19,13 @@ use sp_runtime::DigestItem;
 use super::{
     BlockBuilder, BuildError, BuiltBlock, InclusionMode, InherentData, Invalidity, LeftOut,
     Offered,
-    ahead::{Feed, with_ahead},
+    ahead::{Feed, is_dalek, with_ahead},
     build::left_out,
 };
 use crate::{
     fuel::{CancelToken, Fuel},
     instance::{CallOutcome, Trap, TrapKind},
+    runtime::CallContext,
     state::{BlockState, Head},
     wasm_executor::WasmExecutor,
 };
@@ -262,12 +263,23 @@ impl<H: HostFunctions> Producer<H> {
         clock: &dyn Fn() -> Instant,
         state: &S,
         parent: &Head,
-        inputs: BlockInputs,
+        mut inputs: BlockInputs,
         transactions: &mut dyn TransactionSource,
     ) -> Result<Produced, BuildError> {
-        with_ahead(&self.executor, state, |feed| {
-            self.produce_fed(clock, state, parent, inputs, transactions, feed)
-        })
+        let dalek = is_dalek(&mut inputs.extensions);
+        let context = CallContext::Build;
+        with_ahead(
+            &self.executor,
+            state,
+            context,
+            || dalek,
+            |feed| {
+                if let Some(feed) = feed {
+                    inputs.extensions.register(feed.extension());
+                }
+                self.produce_fed(clock, state, parent, inputs, transactions, feed)
+            },
+        )
     }
 
     fn produce_fed<S: BlockState>(

@@ -16,7 +16,9 @@ use thiserror::Error;
 
 use super::{
     Block, BlockExecution, BlockFuel, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
-    InclusionMode, Step, ahead::with_ahead, divergence::Cause,
+    InclusionMode, Step,
+    ahead::{is_dalek, with_ahead},
+    divergence::Cause,
 };
 use crate::{
     runtime::CallContext,
@@ -79,13 +81,29 @@ pub fn execute<S: BlockState, H: HostFunctions>(
     path: ExecutionPath,
     extensions: &dyn Fn() -> Extensions,
 ) -> Result<Executed, ReplayError> {
-    with_ahead(executor, state, |feed| {
-        if let Some(feed) = feed {
-            let extrinsics = block.extrinsics.iter();
-            extrinsics.for_each(|extrinsic| feed.push(Cow::Borrowed(extrinsic)));
+    let dalek = || is_dalek(&mut extensions());
+    with_ahead(executor, state, context_of(executor, path), dalek, |feed| {
+        let Some(feed) = feed else {
+            return execute_along(executor, state, block, path, extensions);
+        };
+        for extrinsic in &block.extrinsics {
+            feed.push(Cow::Borrowed(extrinsic));
         }
-        execute_along(executor, state, block, path, extensions)
+        execute_along(executor, state, block, path, &|| {
+            let mut extensions = extensions();
+            extensions.register(feed.extension());
+            extensions
+        })
     })
+}
+
+/// Twice the heap is for a whole block in one instance, and where fuel is in consensus a guest must find what it found
+/// when the block was built.
+fn context_of<H: HostFunctions>(executor: &WasmExecutor<H>, path: ExecutionPath) -> CallContext {
+    match (path, executor.fuel_rules()) {
+        (ExecutionPath::Split, Some(_)) => CallContext::Build,
+        _ => CallContext::Import,
+    }
 }
 
 fn execute_along<S: BlockState, H: HostFunctions>(
@@ -122,14 +140,8 @@ fn execute_split<S: BlockState, H: HostFunctions>(
 ) -> Result<Executed, ReplayError> {
     let number = block.header.number;
     let diverged = |step, cause| Divergence::new(number, step, cause);
-    // Twice the heap is for a whole block in one instance, and where fuel is in consensus a guest must
-    // find what it found when the block was built.
     let ruled = executor.fuel_rules().is_some();
-    let context = if ruled {
-        CallContext::Build
-    } else {
-        CallContext::Import
-    };
+    let context = context_of(executor, ExecutionPath::Split);
     let mut execution = BlockExecution::new(executor, state, context, extensions())?;
     let only_inherents = match execution.initialize(&block.header_initial())? {
         Ok(mode) => mode == InclusionMode::OnlyInherents,

@@ -36,6 +36,8 @@ const UNUSED_PAGES_MAX: usize = 16;
 /// set that drifts by a tenth is put back in three quarters of the time, and one that stays, and that is written to
 /// without a change, in four times as much.
 const STRIKES_MAX: u8 = 8;
+/// Resets in a row in which sealing is put off because pages seem to leave.
+const PUT_OFF_MAX: u32 = 16;
 /// Sealed resets between two looks at what still changes, at first, and at most.
 const RECHECK_CALLS: Range<u32> = 64..16_384;
 /// Calls a wild guest is left alone for, at first, and at most.
@@ -74,6 +76,8 @@ pub(crate) struct Tracker {
     joined_pages: usize,
     /// Resets in a row that found nothing new.
     quiet: u32,
+    /// Resets in a row in which sealing was put off.
+    put_off: u32,
     patience: u32,
     wild_calls: u32,
     recheck_calls: u32,
@@ -91,6 +95,7 @@ impl Tracker {
             open: Vec::new(),
             joined_pages: 0,
             quiet: 0,
+            put_off: 0,
             patience: PATIENCE_MIN,
             wild_calls: WILD_CALLS.start,
             recheck_calls: RECHECK_CALLS.start,
@@ -284,10 +289,13 @@ impl Tracker {
     }
 
     /// Whether most of what is hot was not written to in the last call, as where a heavy one ends a block of light ones.
-    /// What is not written to again will be given back, and need not be sealed in.
-    fn is_leaving(&self) -> bool {
+    /// What is not written to again will be given back, and need not be sealed in. Where calls take turns it may be, so
+    /// that sealing is not put off for long.
+    fn is_leaving(&mut self) -> bool {
         let unused = self.hot.iter().filter(|hot| hot.strikes > 0).count();
-        unused > UNUSED_PAGES_MAX && unused > self.hot.len() / 2
+        let leaving = unused > UNUSED_PAGES_MAX && unused > self.hot.len() / 2;
+        self.put_off = if leaving { self.put_off + 1 } else { 0 };
+        leaving && self.put_off <= PUT_OFF_MAX
     }
 
     /// Finds the ranges that hold all hot pages, as few as may be open, apart where the gaps are largest.

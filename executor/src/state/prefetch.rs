@@ -229,22 +229,21 @@ fn work(tasks: &Receiver<Task>, nodes: &Nodes, ends: &AtomicBool) {
     }
 }
 
-/// Keys whose nodes were looked for lately. They are in the cache, for whoever changes a node keeps the new one there.
+/// Keys whose nodes were looked for lately. They are in the cache, for whoever changes a node keeps the new one there;
+/// since they may have left it, all are forgotten now and then.
 #[derive(Default)]
 struct Recent {
     hasher: RandomState,
-    young: HashSet<u64, RandomState>,
-    old: HashSet<u64, RandomState>,
+    hashes: HashSet<u64, RandomState>,
 }
 
 impl Recent {
     /// Whether it was not among them.
     fn insert(&mut self, child: &Option<Vec<u8>>, key: &[u8]) -> bool {
-        let hash = self.hasher.hash_one((child, key));
-        if self.young.len() >= RECENT / 2 {
-            self.old = mem::take(&mut self.young);
+        if self.hashes.len() >= RECENT {
+            self.hashes.clear();
         }
-        self.young.insert(hash) && !self.old.contains(&hash)
+        self.hashes.insert(self.hasher.hash_one((child, key)))
     }
 }
 

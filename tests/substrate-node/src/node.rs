@@ -170,10 +170,10 @@ impl Node {
     ///
     /// # Errors
     /// The runtime refuses the block, or its root is another.
-    pub fn execute(&self, header: &[u8], body: &Transactions) -> Result<Executed, NodeError> {
+    pub fn execute(&self, header: &[u8], body: Transactions) -> Result<Executed, NodeError> {
         let header = decode::<Header>("a header", header)?;
         let parent = self.head.1;
-        let block = Block::new(header, body.0.clone());
+        let block = Block::new(header, body.0);
         let mut api = self.calls.runtime_api();
         api.set_call_context(CallContext::Onchain { import: true });
         api.execute_block(parent, block.clone().into())?;

@@ -282,3 +282,37 @@ fn a_leak_is_noticed() {
         assert_eq!(different(), Some(700 * page_bytes()));
     }
 }
+
+#[test]
+fn what_a_heavy_call_touched_is_not_sealed_in_with_the_light_ones_behind_it() {
+    let mut bench = Bench::new(MemoryStrategy::Auto);
+    for _ in 0..5 {
+        bench.store(300..400);
+        bench.reset();
+        for _ in 0..40 {
+            bench.store([0, 11]);
+            bench.reset();
+        }
+        assert!(bench.area.is_sealed());
+        assert_eq!(
+            bench
+                .tracker
+                .open
+                .iter()
+                .map(ExactSizeIterator::len)
+                .sum::<usize>(),
+            2 * page_bytes()
+        );
+    }
+}
+
+#[test]
+fn calls_that_take_turns_are_sealed_all_the_same() {
+    let mut bench = Bench::new(MemoryStrategy::Auto);
+    for call in 0..60 {
+        let first = 100 + call % 3 * 40;
+        bench.store(first..first + 40);
+        bench.reset();
+    }
+    assert!(bench.area.is_sealed());
+}
