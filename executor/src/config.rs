@@ -89,7 +89,7 @@ pub struct ExecutorConfig {
     pub parallel_compilation: bool,
     /// Threads beside the one of a block that verify its signatures ahead: best as many as there are idle cores. Each
     /// holds an instance and a view of the state. Default: none. Needs a meter that guests carry, so that such a thread
-    /// can be stopped. Changes no result. The runtime is asked to apply extrinsics to the parent's state, and verdicts
+    /// can be stopped. Changes no result. The runtime is asked to begin the block and apply each extrinsic, and verdicts
     /// are remembered by the host functions of [`crate::host_functions::SlackwaterHostFunctions`]; a set that lays
     /// others over those that verify has nothing of it.
     pub verify_ahead_threads: u32,

@@ -1,7 +1,7 @@
 //! Verifying signatures ahead of the block, on cores that have nothing else to do.
 //!
-//! Nothing is known here of how a chain's extrinsics look: the runtime itself is asked to apply each on the state before
-//! the block, in a layer that is thrown away, and its host functions remember the verdicts about signatures
+//! Nothing is known here of how a chain's extrinsics look: the block is begun once more, and the runtime itself is asked to
+//! apply each in a layer that is thrown away, and its host functions remember the verdicts about signatures
 //! ([`VerdictMemory`]). There a runtime is told that a signature is wrong, so that it does nothing more, and those of
 //! FRAME look at the signature first. What the block's own call asks is answered from memory, if it is there by then.
 //!
@@ -21,13 +21,18 @@ use std::{
     thread,
 };
 
+use codec::Encode;
 use slackwater_host_functions::{HostFunctions, UseDalekExt, VerdictMemory, VerdictMemoryExt};
 use sp_externalities::Extensions;
 
-use super::{ExecutionError, execution::APPLY};
+use super::{
+    ExecutionError, Header,
+    execution::{APPLY, INITIALIZE},
+};
 use crate::{
     calls::RuntimeCalls,
     fuel::{CallLimits, CancelToken, Fuel},
+    instance::CallOutcome,
     runtime::CallContext,
     state::{BlockLayers, BlockState},
     wasm_executor::WasmExecutor,
@@ -131,13 +136,21 @@ impl Drop for Ending<'_, '_> {
     }
 }
 
-/// Runs `block`, which gets a feed where signatures of extrinsics on `state` are verified ahead. Calls ahead are made in
-/// `context`, and by the rules of ed25519 that the block has, if `dalek` says that it has the old ones.
+/// What a block begins with.
+pub(super) struct Beginning {
+    /// Its header as `Core_initialize_block` gets it.
+    pub(super) header: Header,
+    /// What its calls are made in.
+    pub(super) context: CallContext,
+    /// Whether it judges ed25519 by the old rules: see [`is_dalek`].
+    pub(super) dalek: bool,
+}
+
+/// Runs `block`, which gets a feed where signatures of extrinsics on `state` are verified ahead.
 pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
     executor: &WasmExecutor<H>,
     state: &S,
-    context: CallContext,
-    dalek: impl FnOnce() -> bool,
+    beginning: impl FnOnce() -> Beginning,
     block: impl FnOnce(Option<&Feed<'e>>) -> R,
 ) -> R {
     let Some(memory) = executor.verdicts() else {
@@ -148,7 +161,7 @@ pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
     if states.is_empty() {
         return block(None);
     }
-    let (feed, dalek) = (&Feed::new(memory), dalek());
+    let (feed, beginning) = (&Feed::new(memory), &beginning());
     let stack = executor
         .config()
         .wasm_stack_bytes_max
@@ -157,7 +170,7 @@ pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
         let _ending = Ending(feed);
         for state in states {
             let work = move || {
-                let verifying = || verify(executor, &state, context, dalek, feed);
+                let verifying = || verify(executor, &state, beginning, feed);
                 // Nothing that goes wrong here reaches the block.
                 if catch_unwind(AssertUnwindSafe(verifying)).is_err() {
                     log::warn!(target: "slackwater::ahead", "verifying ahead has panicked");
@@ -180,25 +193,31 @@ pub(super) fn is_dalek(extensions: &mut Extensions) -> bool {
     extensions.get_mut(TypeId::of::<UseDalekExt>()).is_some()
 }
 
-/// Has the runtime of `state` apply extrinsics until there is none.
+/// Has the runtime of `state` begin the block, and apply extrinsics until there is none.
 fn verify<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
-    context: CallContext,
-    dalek: bool,
+    beginning: &Beginning,
     feed: &Feed<'_>,
 ) {
     let mut extensions = Extensions::new();
-    if dalek {
+    if beginning.dalek {
         extensions.register(UseDalekExt);
     }
-    // What the block makes of a runtime that does not load, the block will say.
-    let Ok(calls) = RuntimeCalls::new(executor, state, context, &mut extensions) else {
+    // What the block makes of a runtime that does not load, or not begin, the block will say.
+    let calls = RuntimeCalls::new(executor, state, beginning.context, &mut extensions);
+    let Ok(calls) = calls else {
         return;
     };
     extensions.register(VerdictMemoryExt::fill(&feed.memory));
     let mut layers = BlockLayers::new(state, extensions);
-    let limits = CallLimits::local(FUEL).with_cancel(feed.ends.clone());
+    let limits = CallLimits::none().with_cancel(feed.ends.clone());
+    let header = beginning.header.encode();
+    match calls.call(&mut layers, INITIALIZE, &header, &limits) {
+        Ok(called) if matches!(called.outcome, CallOutcome::Returned(_)) => {}
+        _ => return,
+    }
+    let limits = limits.with_local(FUEL);
     while let Some(extrinsic) = feed.pop() {
         let call = |layers: &mut BlockLayers<'_, S>| calls.call(layers, APPLY, &extrinsic, &limits);
         // How it ends is nobody's business.

@@ -158,13 +158,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
         extensions: Extensions,
     ) -> Result<Self, BuildError> {
         let mut execution = BlockExecution::new(executor, state, CallContext::Build, extensions)?;
-        let header = Header {
-            parent_hash: parent.hash,
-            number: parent.number + 1,
-            state_root: H256::zero(),
-            extrinsics_root: H256::zero(),
-            digest: Digest { logs: digest },
-        };
+        let header = initial_header(parent, digest);
         let mode = execution
             .initialize(&header)?
             .map_err(|trap| BuildError::Trapped {
@@ -333,6 +327,17 @@ impl<'s, S: BlockState, H: HostFunctions> BlockBuilder<'s, S, H> {
             changes,
             fuel,
         })
+    }
+}
+
+/// The header that a block after `parent` begins with.
+pub(super) fn initial_header(parent: &Head, digest: Vec<DigestItem>) -> Header {
+    Header {
+        parent_hash: parent.hash,
+        number: parent.number + 1,
+        state_root: H256::zero(),
+        extrinsics_root: H256::zero(),
+        digest: Digest { logs: digest },
     }
 }
 

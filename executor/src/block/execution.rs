@@ -22,7 +22,7 @@ use crate::{
     wasm_executor::WasmExecutor,
 };
 
-const INITIALIZE: &str = "Core_initialize_block";
+pub(super) const INITIALIZE: &str = "Core_initialize_block";
 pub(super) const APPLY: &str = "BlockBuilder_apply_extrinsic";
 const FINALIZE: &str = "BlockBuilder_finalize_block";
 /// Spelling of [`FINALIZE`] before version 3 of the API.

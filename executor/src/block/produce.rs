@@ -19,8 +19,8 @@ use sp_runtime::DigestItem;
 use super::{
     BlockBuilder, BuildError, BuiltBlock, InclusionMode, InherentData, Invalidity, LeftOut,
     Offered,
-    ahead::{Feed, is_dalek, with_ahead},
-    build::left_out,
+    ahead::{Beginning, Feed, is_dalek, with_ahead},
+    build::{initial_header, left_out},
 };
 use crate::{
     fuel::{CancelToken, Fuel},
@@ -266,20 +266,18 @@ impl<H: HostFunctions> Producer<H> {
         mut inputs: BlockInputs,
         transactions: &mut dyn TransactionSource,
     ) -> Result<Produced, BuildError> {
-        let dalek = is_dalek(&mut inputs.extensions);
-        let context = CallContext::Build;
-        with_ahead(
-            &self.executor,
-            state,
-            context,
-            || dalek,
-            |feed| {
-                if let Some(feed) = feed {
-                    inputs.extensions.register(feed.extension());
-                }
-                self.produce_fed(clock, state, parent, inputs, transactions, feed)
-            },
-        )
+        let beginning = Beginning {
+            header: initial_header(parent, inputs.digest.clone()),
+            context: CallContext::Build,
+            dalek: is_dalek(&mut inputs.extensions),
+        };
+        let beginning = || beginning;
+        with_ahead(&self.executor, state, beginning, |feed| {
+            if let Some(feed) = feed {
+                inputs.extensions.register(feed.extension());
+            }
+            self.produce_fed(clock, state, parent, inputs, transactions, feed)
+        })
     }
 
     fn produce_fed<S: BlockState>(

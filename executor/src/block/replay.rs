@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{
     Block, BlockExecution, BlockFuel, BlockReceipts, Divergence, ExecutionError, ExtrinsicOutcome,
     InclusionMode, Step,
-    ahead::{is_dalek, with_ahead},
+    ahead::{Beginning, is_dalek, with_ahead},
     divergence::Cause,
 };
 use crate::{
@@ -81,8 +81,12 @@ pub fn execute<S: BlockState, H: HostFunctions>(
     path: ExecutionPath,
     extensions: &dyn Fn() -> Extensions,
 ) -> Result<Executed, ReplayError> {
-    let dalek = || is_dalek(&mut extensions());
-    with_ahead(executor, state, context_of(executor, path), dalek, |feed| {
+    let beginning = || Beginning {
+        header: block.header_initial(),
+        context: context_of(executor, path),
+        dalek: is_dalek(&mut extensions()),
+    };
+    with_ahead(executor, state, beginning, |feed| {
         let Some(feed) = feed else {
             return execute_along(executor, state, block, path, extensions);
         };
