@@ -88,7 +88,7 @@ pub(crate) fn extrinsics(criterion: &mut Criterion, report: &mut Report) {
         name: "extrinsics",
         title: "Time to produce a block, its root included",
         x: "extrinsics in a block",
-        y: "time, µs",
+        y: "time, \u{b5}s",
         curves: vec![block, each],
     });
     let (larger, smaller) = COMPARED;

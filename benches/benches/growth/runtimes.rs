@@ -99,7 +99,7 @@ pub(crate) fn pages(criterion: &mut Criterion, report: &mut Report) {
         name: "pages",
         title: "A call that writes to pages of memory, and putting its instance back",
         x: "pages of 4 KiB that are written to",
-        y: "time, µs",
+        y: "time, \u{b5}s",
         curves: vec![
             Curve::of(line, "", "a call", "us", |time, _| time / 1e3),
             Curve::of(line, "-each", "a page", "us", each),
