@@ -83,7 +83,12 @@ pub fn execute<S: BlockState, H: HostFunctions>(
 ) -> Result<Executed, ReplayError> {
     let beginning = || Beginning {
         header: block.header_initial(),
-        context: context_of(executor, path),
+        // An instance that a whole block was executed in is slow to put back after small calls, so another heap is asked
+        // for, with which it begins anew.
+        context: match path {
+            ExecutionPath::Whole => CallContext::Build,
+            ExecutionPath::Split => context_of(executor, path),
+        },
         dalek: is_dalek(&mut extensions()),
     };
     with_ahead(executor, state, beginning, |feed| {
