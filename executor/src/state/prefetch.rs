@@ -146,6 +146,14 @@ struct Keys {
     waiting: Vec<Place>,
 }
 
+impl Keys {
+    /// All that nobody has taken.
+    fn settle(&mut self) -> &mut Vec<Place> {
+        self.settled.append(&mut self.waiting);
+        &mut self.settled
+    }
+}
+
 /// Keys of the top trie, which are most, and of child tries.
 #[derive(Default)]
 struct Known {
@@ -192,21 +200,13 @@ impl Written {
     /// The new ones are to stay. Returns those that nobody has taken, if they are worth waking a thread.
     pub(super) fn settle(&self) -> Option<Vec<Place>> {
         let mut keys = self.lock();
-        let Keys {
-            settled, waiting, ..
-        } = &mut *keys;
-        settled.append(waiting);
+        let settled = keys.settle();
         (settled.len() >= BATCH).then(|| mem::take(settled))
     }
 
     /// All that nobody has taken, those of layers that are open as well.
     pub(super) fn take(&self) -> Vec<Place> {
-        let mut keys = self.lock();
-        let Keys {
-            settled, waiting, ..
-        } = &mut *keys;
-        settled.append(waiting);
-        mem::take(settled)
+        mem::take(self.lock().settle())
     }
 
     /// The new ones were rolled back.
