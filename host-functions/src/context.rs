@@ -1,7 +1,9 @@
 //! How a host function reaches the guest that called it: an implementation of
-//! [`sp_wasm_interface::FunctionContext`] over a wasmtime `Caller`.
+//! [`sp_wasm_interface::FunctionContext`] over a wasmtime `Caller`, and what it is made of.
 //!
 //! Invariant: every access is checked against the current size of the guest memory.
+
+use std::any::Any;
 
 use sp_wasm_interface::{FunctionContext, Pointer, WordSize};
 use wasmtime::{AsContext, AsContextMut, Caller, Memory};
@@ -16,7 +18,7 @@ pub struct HostContext<'a> {
 }
 
 /// Why a guest memory range cannot be accessed.
-fn out_of_bounds(address: u32, len: usize) -> String {
+pub(crate) fn out_of_bounds(address: u32, len: usize) -> String {
     format!("guest memory range at {address:#x} of {len} bytes is out of bounds")
 }
 
@@ -57,57 +59,91 @@ pub fn write_guest(
 /// # Errors
 /// When the heap is exhausted, the request is larger than 32 MiB, or no guest is attached.
 pub fn allocate_in_guest(
-    mut context: impl AsContextMut<Data = HostState>,
+    mut context: impl AsContextMut<Data: 'static>,
     size: u32,
 ) -> Result<u32, String> {
-    let fitting = in_place(&mut context, |heap, memory| {
-        (heap.fits(size, memory.len())).then(|| heap.allocator.allocate(&mut Bytes(memory), size))
-    })?;
-    let allocated = match fitting {
+    let fitting = in_place(&mut context, |heap, bytes| heap.allocate_in(bytes, size))?;
+    match fitting {
         Some(allocated) => allocated,
-        None => growing(&mut context, size)?,
-    };
-    allocated.map(u32::from).map_err(|error| error.to_string())
+        None => allocate_growing(&mut context, size),
+    }
 }
 
 /// Frees what was allocated at `pointer`.
-fn deallocate_in_guest(
-    mut context: impl AsContextMut<Data = HostState>,
-    pointer: Pointer<u8>,
-) -> Result<(), String> {
-    let freed = in_place(&mut context, |heap, memory| {
-        heap.allocator.deallocate(&mut Bytes(memory), pointer)
+pub(crate) fn deallocate_in_guest<C>(context: &mut C, pointer: Pointer<u8>) -> Result<(), String>
+where
+    C: AsContextMut<Data: 'static>,
+{
+    let freed = in_place(context, |heap, bytes| {
+        heap.allocator.deallocate(&mut Bytes(bytes), pointer)
     })?;
     freed.map_err(|error| error.to_string())
 }
 
+/// The state of the guest that calls, in a store whose data it is.
+fn state_of<S: 'static>(data: &mut S) -> Result<&mut HostState, String> {
+    let data: &mut dyn Any = data;
+    data.downcast_mut().ok_or_else(|| NO_GUEST.to_owned())
+}
+
+/// The memory of the guest that calls.
+pub(crate) fn memory_of<C: AsContextMut<Data: 'static>>(context: &mut C) -> Result<Memory, String> {
+    let mut store = context.as_context_mut();
+    let state = state_of(store.data_mut())?;
+    state.memory.ok_or_else(|| NO_GUEST.to_owned())
+}
+
 /// Runs `operation` on the guest's heap and the bytes of its memory, which does not grow.
-fn in_place<R>(
-    context: &mut impl AsContextMut<Data = HostState>,
+pub(crate) fn in_place<C: AsContextMut<Data: 'static>, R>(
+    context: &mut C,
     operation: impl FnOnce(&mut Heap, &mut [u8]) -> R,
 ) -> Result<R, String> {
-    let mut store = context.as_context_mut();
-    let memory = store.data().memory.ok_or(NO_GUEST)?;
-    let (bytes, state) = memory.data_and_store_mut(&mut store);
-    let heap = state.heap.as_deref_mut().ok_or(NO_GUEST)?;
+    let memory = memory_of(context)?;
+    let (bytes, data) = memory.data_and_store_mut(context);
+    let heap = state_of(data)?.heap.as_deref_mut().ok_or(NO_GUEST)?;
     Ok(operation(heap, bytes))
+}
+
+impl Heap {
+    /// Allocates `size` bytes in a memory of these bytes; `None` where it may have to grow, or be refused.
+    pub(crate) fn allocate_in(
+        &mut self,
+        bytes: &mut [u8],
+        size: u32,
+    ) -> Option<Result<u32, String>> {
+        if !self.fits(size, bytes.len()) {
+            return None;
+        }
+        let allocated = self.allocator.allocate(&mut Bytes(bytes), size);
+        if let Ok(pointer) = allocated {
+            self.reaches(u32::from(pointer), size);
+        }
+        Some(allocated.map(u32::from).map_err(|error| error.to_string()))
+    }
 }
 
 /// Allocates from a memory that may have to grow. The heap is taken out of the store meanwhile, because both need the
 /// store at once, and is always put back.
-fn growing<C: AsContextMut<Data = HostState>>(
-    context: &mut C,
-    size: u32,
-) -> Result<Result<Pointer<u8>, sc_allocator::Error>, String> {
+pub(crate) fn allocate_growing<C>(context: &mut C, size: u32) -> Result<u32, String>
+where
+    C: AsContextMut<Data: 'static>,
+{
+    let memory = memory_of(context)?;
     let mut store = context.as_context_mut();
-    let state = store.data_mut();
-    let memory = state.memory.ok_or(NO_GUEST)?;
+    let state = state_of(store.data_mut())?;
+    let pages_max = state.limit().pages_max;
     let mut heap = state.heap.take().ok_or(NO_GUEST)?;
-    let allocated = heap
-        .allocator
-        .allocate(&mut Growing { memory, context }, size);
-    context.as_context_mut().data_mut().heap = Some(heap);
-    Ok(allocated)
+    let mut growing = Growing {
+        memory,
+        pages_max,
+        context,
+    };
+    let allocated = heap.allocator.allocate(&mut growing, size);
+    if let Ok(pointer) = allocated {
+        heap.reaches(u32::from(pointer), size);
+    }
+    state_of(context.as_context_mut().data_mut())?.heap = Some(heap);
+    allocated.map(u32::from).map_err(|error| error.to_string())
 }
 
 impl FunctionContext for HostContext<'_> {
@@ -169,10 +205,11 @@ impl sc_allocator::Memory for Bytes<'_> {
 /// The same, and it can grow.
 struct Growing<'a, C> {
     memory: Memory,
+    pages_max: Option<u32>,
     context: &'a mut C,
 }
 
-impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for Growing<'_, C> {
+impl<C: AsContextMut<Data: 'static>> sc_allocator::Memory for Growing<'_, C> {
     fn with_access_mut<R>(&mut self, run: impl FnOnce(&mut [u8]) -> R) -> R {
         run(self.memory.data_mut(&mut *self.context))
     }
@@ -199,7 +236,7 @@ impl<C: AsContextMut<Data = HostState>> sc_allocator::Memory for Growing<'_, C> 
     }
 
     fn max_pages(&self) -> Option<u32> {
-        self.context.as_context().data().limit().pages_max
+        self.pages_max
     }
 }
 
@@ -232,6 +269,7 @@ mod tests {
         let memory = store.data().memory.expect("attached");
         let mut growing = Growing {
             memory,
+            pages_max: store.data().limit().pages_max,
             context: &mut *store,
         };
         let freed = heap
@@ -270,8 +308,7 @@ mod tests {
                         _ => u32::try_from(draw(900)).expect("small"),
                     };
                     let allocated = allocate_in_guest(&mut ours, size);
-                    let expected = growing(&mut reference, size).expect("attached");
-                    let expected = expected.map(u32::from).map_err(|error| error.to_string());
+                    let expected = allocate_growing(&mut reference, size);
                     assert_eq!(allocated, expected);
                     refused += usize::from(allocated.is_err());
                     live.extend(allocated);

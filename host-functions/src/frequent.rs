@@ -2,14 +2,35 @@
 //!
 //! They do what the originals in `sp-io` do, without a span of `tracing` around each call, which costs more than most of
 //! them do, and without copying what was copied out of the guest already. They are registered over the originals by
-//! name, see [`crate::set`].
+//! name, see [`crate::set`]. In guests of ours they are bound by [`crate::direct`].
 //!
 //! Invariant: answers, effects and panics are those of the originals; the tests compare them.
 
+use sp_wasm_interface::{Function, HostFunctionRegistry};
 use twox_hash::XxHash64;
 
+use crate::direct;
+
 /// Every function here, to be laid over a set that holds the originals.
-pub type HostFunctions = (
+#[derive(Debug, Clone, Copy)]
+pub struct HostFunctions;
+
+impl sp_wasm_interface::HostFunctions for HostFunctions {
+    fn host_functions() -> Vec<&'static dyn Function> {
+        Interfaces::host_functions()
+    }
+
+    fn register_static<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::Error> {
+        if direct::is_possible::<T::State>() {
+            direct::register(registry)
+        } else {
+            Interfaces::register_static(registry)
+        }
+    }
+}
+
+/// The same in any guest.
+pub(crate) type Interfaces = (
     allocator::HostFunctions,
     hashing::HostFunctions,
     storage::HostFunctions,
@@ -17,7 +38,7 @@ pub type HostFunctions = (
 
 /// XXH64 with the seeds from 0 on, as many as there is room for, one after the other. Most inputs are names of a few
 /// bytes, for which a hasher that takes its input in parts spends most of its time on being set up.
-fn twox<const BYTES: usize>(data: &[u8]) -> [u8; BYTES] {
+pub(crate) fn twox<const BYTES: usize>(data: &[u8]) -> [u8; BYTES] {
     let mut hash = [0; BYTES];
     for (seed, part) in (0..).zip(hash.chunks_exact_mut(8)) {
         part.copy_from_slice(&XxHash64::oneshot(seed, data).to_le_bytes());

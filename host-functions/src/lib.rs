@@ -6,6 +6,7 @@
 //! | [`set`] | which functions are offered, and their composition |
 //! | [`deterministic`] | replacements for functions that would leak the host's settings |
 //! | [`frequent`] | functions that are called most, at less cost |
+//! | `direct` | the same, where the guest's memory and heap are at hand |
 //! | `signers` | public keys that have signed before |
 //! | [`verified`] | verdicts about signatures that were found ahead |
 //! | [`mod@fuel`] | what a guest can ask about its fuel |
@@ -20,6 +21,7 @@
 
 pub mod context;
 pub mod deterministic;
+mod direct;
 pub mod frequent;
 pub mod fuel;
 pub mod register;

@@ -40,31 +40,39 @@ impl HeapLimit {
     }
 }
 
-/// A guest's heap: the allocator, and where it begins.
+/// A guest's heap: the allocator, and how far it reaches.
 pub(crate) struct Heap {
     pub(crate) allocator: FreeingBumpHeapAllocator,
-    base: u32,
+    /// Where the next allocation begins that takes the place of no other, with what the allocator adds to it.
+    end: u64,
 }
 
 impl Heap {
-    /// What the allocator adds to an allocation, and what it rounds its base up to.
-    const OVERHEAD: u64 = 8;
+    /// What the allocator adds to an allocation, the least it allocates, and what it rounds its base up to.
+    const UNIT: u64 = 8;
 
     fn new(base: u32) -> Self {
         Self {
             allocator: FreeingBumpHeapAllocator::new(base),
-            base,
+            end: u64::from(base).next_multiple_of(Self::UNIT),
         }
     }
 
     /// Whether an allocation of so many bytes surely fits into a memory of that length. Where it may have to grow, or
     /// is refused, it does not.
     pub(crate) fn fits(&self, size: u32, length: usize) -> bool {
-        let used = u64::from(self.allocator.stats().address_space_used);
-        // An allocation is a power of two, at least of eight bytes.
-        let size = u64::from(size).next_power_of_two().max(Self::OVERHEAD);
-        let end = u64::from(self.base) + Self::OVERHEAD + used + size + Self::OVERHEAD;
+        let end = self.end + Self::UNIT + Self::taken(size);
         u64::try_from(length).is_ok_and(|length| end <= length)
+    }
+
+    /// So many bytes were allocated there.
+    pub(crate) fn reaches(&mut self, pointer: u32, size: u32) {
+        self.end = self.end.max(u64::from(pointer) + Self::taken(size));
+    }
+
+    /// An allocation is a power of two.
+    fn taken(size: u32) -> u64 {
+        u64::from(size).next_power_of_two().max(Self::UNIT)
     }
 }
 
