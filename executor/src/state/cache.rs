@@ -97,7 +97,7 @@ impl ReadCache {
 
     /// Keeps the nodes of a patch. Those that it removes are left to grow old.
     pub(super) fn keep_nodes(&self, patch: &Patch) {
-        for (key, node) in &patch.nodes {
+        for (key, node) in patch.nodes.iter() {
             if let Some(node) = node {
                 self.keep_node(key, Arc::from(node.as_slice()));
             }
@@ -121,7 +121,7 @@ impl Change<'_> {
     pub(super) fn done(self, patch: &Patch) {
         let cache = self.0;
         let _alone = cache.change.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in &patch.flat {
+        for (key, value) in patch.flat.iter() {
             cache
                 .values
                 .insert(key.clone(), value.as_deref().map(Arc::from));
@@ -136,39 +136,38 @@ mod tests {
     use super::*;
 
     fn patch(key: &[u8], value: Option<&[u8]>) -> Patch {
-        let mut patch = Patch::default();
-        patch.flat.insert(key.to_vec(), value.map(<[u8]>::to_vec));
-        patch
+        let writes = [(key.to_vec(), value.map(<[u8]>::to_vec))].into();
+        Patch::new([(None, writes)].into(), Default::default())
     }
 
     #[test]
     fn a_value_is_shown_to_its_state_only() {
         let cache = ReadCache::new(1 << 20);
         let first = cache.epoch().expect("a state");
-        assert!(cache.keep_value(first, b"key", Some(Arc::from(*b"1"))));
-        assert_eq!(cache.value(first, b"key"), Some(Some(Arc::from(*b"1"))));
+        assert!(cache.keep_value(first, b"\0key", Some(Arc::from(*b"1"))));
+        assert_eq!(cache.value(first, b"\0key"), Some(Some(Arc::from(*b"1"))));
         let change = cache.begin();
         assert_eq!(cache.epoch(), None);
-        assert_eq!(cache.value(first, b"key"), None);
+        assert_eq!(cache.value(first, b"\0key"), None);
         // Read before the write, kept too late.
-        assert!(!cache.keep_value(first, b"late", Some(Arc::from(*b"1"))));
+        assert!(!cache.keep_value(first, b"\0late", Some(Arc::from(*b"1"))));
         change.done(&patch(b"key", None));
         let second = cache.epoch().expect("a state");
-        assert_eq!(cache.value(first, b"key"), None);
-        assert_eq!(cache.value(second, b"key"), Some(None));
-        assert_eq!(cache.value(second, b"late"), None);
-        assert!(!cache.keep_value(first, b"late", Some(Arc::from(*b"1"))));
-        assert_eq!(cache.value(second, b"late"), None);
+        assert_eq!(cache.value(first, b"\0key"), None);
+        assert_eq!(cache.value(second, b"\0key"), Some(None));
+        assert_eq!(cache.value(second, b"\0late"), None);
+        assert!(!cache.keep_value(first, b"\0late", Some(Arc::from(*b"1"))));
+        assert_eq!(cache.value(second, b"\0late"), None);
     }
 
     #[test]
     fn a_write_that_failed_leaves_nothing_to_show() {
         let cache = ReadCache::new(1 << 20);
         let first = cache.epoch().expect("a state");
-        assert!(cache.keep_value(first, b"key", Some(Arc::from(*b"1"))));
+        assert!(cache.keep_value(first, b"\0key", Some(Arc::from(*b"1"))));
         let _failed = cache.begin();
         assert_eq!(cache.epoch(), None);
-        assert_eq!(cache.value(first, b"key"), None);
+        assert_eq!(cache.value(first, b"\0key"), None);
         // Also after another.
         let _another = cache.begin();
         assert_eq!(cache.epoch(), None);

@@ -98,7 +98,7 @@ impl Database {
         view.check()?;
         Ok(PreparedState {
             state_root,
-            patch: Patch::new(&all_writes(storage, &view, state_version), nodes),
+            patch: Patch::new(all_writes(storage, &view, state_version), nodes),
         })
     }
 
@@ -149,7 +149,7 @@ impl Database {
             return Err(stale(parent, view.head()));
         }
         let head = block.head(changes.state_root);
-        let patch = Patch::new(&changes.writes, changes.nodes);
+        let patch = Patch::new(changes.writes, changes.nodes);
         let undo = undo_of(&view, &patch, &changes.before)?;
         // Nothing need be gathered any more.
         drop(changes.before);

@@ -58,19 +58,19 @@ impl Database {
     /// [`HistoryError::OutOfReach`] when it is not.
     pub fn view_at(&self, number: u64) -> Result<StateView<'_>, HistoryError> {
         let mut view = self.view()?;
-        let mut patch = Patch::default();
+        let mut undone = Vec::new();
         while view.head().number > number {
             let Some(undo) = view.undo()? else {
                 return Err(self.out_of_reach(number)?);
             };
-            patch.then(undo.patch);
+            undone.push(undo.patch);
             view.set_head(undo.parent);
         }
         if view.head().number != number {
             return Err(self.out_of_reach(number)?);
         }
-        if patch != Patch::default() {
-            view.read_through(patch);
+        if !undone.is_empty() {
+            view.read_through(Patch::together(undone));
         }
         Ok(view)
     }

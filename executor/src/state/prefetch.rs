@@ -473,7 +473,7 @@ mod tests {
         let view = ahead.view().expect("a head");
         let changes = block(&view, 0, || ahead.prefetch().expect("on").settle());
         let before = changes.before.of(view.head()).expect("of its state");
-        let patch = Patch::new(&changes.writes, changes.nodes);
+        let patch = Patch::new(changes.writes, changes.nodes);
         let values = patch.flat.keys();
         let unknown: Vec<_> = values.filter(|key| before.value(key).is_none()).collect();
         // Nobody writes the roots of child tries.

@@ -34,7 +34,7 @@ impl UncommittedBlock {
         record: BlockRecord,
     ) -> Result<Arc<Self>, StateError> {
         let head = record.head(changes.state_root);
-        let patch = Patch::new(&changes.writes, changes.nodes);
+        let patch = Patch::new(changes.writes, changes.nodes);
         let undo = undo_of(view, &patch, &changes.before)?;
         Ok(Arc::new(Self {
             head,

@@ -64,7 +64,7 @@ fn undo_record(
         (key, value).encode_to(&mut record);
     }
     begin_entries(&mut record, patch.nodes.len());
-    for (key, node) in &patch.nodes {
+    for (key, node) in patch.nodes.iter() {
         key.encode_to(&mut record);
         let key = key.as_slice();
         let known = values_removed.get(key).copied();
@@ -96,7 +96,7 @@ fn value_nodes<'v>(
     });
     let nodes = long.filter_map(|(key, value)| {
         let node = [FlatSpace::path(key), Blake2Hasher::hash(value).as_bytes()].concat();
-        let (node, comes) = patch.nodes.get_key_value(&node)?;
+        let (node, comes) = patch.nodes.get(&node)?;
         comes
             .is_none()
             .then_some((node.as_slice(), value.as_slice()))
@@ -167,7 +167,7 @@ mod tests {
             imported.expect("imports");
             let view = database.view().expect("a head");
             let changes = changes_of_a_block(&view, version);
-            let patch = Patch::new(&changes.writes, changes.nodes);
+            let patch = Patch::new(changes.writes, changes.nodes);
             let record = |before: &Before| {
                 let undo = undo_of(&view, &patch, before).expect("readable");
                 undo.record.expect("history is kept")
@@ -177,13 +177,13 @@ mod tests {
             let undo = Undo::decode_all(&mut undo.as_slice()).expect("decodes");
             assert_eq!(undo.parent, *view.head());
             assert!(undo.patch.flat.keys().eq(patch.flat.keys()));
-            for (key, value) in &undo.patch.flat {
+            for (key, value) in undo.patch.flat.iter() {
                 assert_eq!(*value, view.flat(key).expect("readable"));
             }
             assert!(undo.patch.nodes.keys().eq(patch.nodes.keys()));
-            for (key, node) in &undo.patch.nodes {
+            for (key, node) in undo.patch.nodes.iter() {
                 let stored = view.node(key).expect("readable");
-                let expected = if patch.nodes[key].is_some() {
+                let expected = if patch.node(key).is_some() {
                     None
                 } else {
                     stored
@@ -194,7 +194,13 @@ mod tests {
             let values: Vec<_> = values.iter().map(|(k, v)| (*k, (*v).clone())).collect();
             let removed = value_nodes(&values, &patch).len();
             let long = |value: &&Option<Vec<u8>>| value.as_ref().is_some_and(|it| it.len() > 32);
-            let long = undo.patch.flat.values().filter(long).count();
+            let long = undo
+                .patch
+                .flat
+                .iter()
+                .map(|(_, value)| value)
+                .filter(long)
+                .count();
             match version {
                 StateVersion::V0 => assert_eq!(removed, 0),
                 StateVersion::V1 => {
