@@ -11,15 +11,23 @@ use super::{
     DatabaseConfig, OpenError,
     folder::{check_manifest, clean},
     schema::{
-        CF_BLOCKS, CF_FLAT, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
-        FORMAT_WITHOUT_UNDO,
+        CF_BLOCKS, CF_FLAT, CF_JOURNAL, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, FORMAT_VERSION,
+        FORMAT_WITHOUT_JOURNAL, FORMAT_WITHOUT_UNDO,
     },
 };
 
 /// All column families but RocksDB's own.
-pub(super) const COLUMNS: [&str; 6] = [CF_FLAT, CF_NODES, CF_BLOCKS, CF_RECEIPTS, CF_META, CF_UNDO];
-/// Those of [`FORMAT_WITHOUT_UNDO`], the first ones.
-const COLUMNS_WITHOUT_UNDO: usize = 5;
+pub(super) const COLUMNS: [&str; 7] = [
+    CF_FLAT,
+    CF_NODES,
+    CF_BLOCKS,
+    CF_RECEIPTS,
+    CF_META,
+    CF_UNDO,
+    CF_JOURNAL,
+];
+/// How many of them, the first ones, earlier formats have.
+const COLUMNS_BEFORE: [(usize, u32); 2] = [(6, FORMAT_WITHOUT_JOURNAL), (5, FORMAT_WITHOUT_UNDO)];
 /// The column family RocksDB insists on; unused.
 const CF_DEFAULT: &str = "default";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
@@ -45,14 +53,16 @@ pub(super) fn check_columns(path: &Path) -> Result<(), OpenError> {
     if found.iter().all(expected) && found.len() == COLUMNS.len() + 1 {
         return Ok(());
     }
-    let before = &COLUMNS[..COLUMNS_WITHOUT_UNDO];
-    let expected = |name: &String| name == CF_DEFAULT || before.contains(&name.as_str());
-    if found.iter().all(expected) && found.len() == before.len() + 1 {
-        return Err(OpenError::Format {
-            path: path.to_owned(),
-            found: FORMAT_WITHOUT_UNDO,
-            expected: FORMAT_VERSION,
-        });
+    for (columns, format) in COLUMNS_BEFORE {
+        let before = &COLUMNS[..columns];
+        let expected = |name: &String| name == CF_DEFAULT || before.contains(&name.as_str());
+        if found.iter().all(expected) && found.len() == before.len() + 1 {
+            return Err(OpenError::Format {
+                path: path.to_owned(),
+                found: format,
+                expected: FORMAT_VERSION,
+            });
+        }
     }
     Err(OpenError::Foreign {
         path: path.to_owned(),

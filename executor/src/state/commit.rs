@@ -1,6 +1,6 @@
 //! Writing to the database: a genesis, and one block at a time, each in one atomic batch.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use codec::{Decode, Encode};
 use rocksdb::WriteBatch;
@@ -12,8 +12,8 @@ use sp_state_machine::Backend;
 
 use super::{
     BlockChanges, BlockState, CommitError, Database, Head, StateError, WriteSet,
-    patch::Patch,
-    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
+    patch::{Patch, put_patch},
+    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, META_STORED, number_key},
     undo::{UndoRecord, undo_of},
 };
 
@@ -124,15 +124,16 @@ impl Database {
             state_root: state.state_root,
         };
         let mut batch = WriteBatch::default();
-        self.put_patch(&mut batch, &state.patch);
+        put_patch(self.rocksdb(), &mut batch, &state.patch);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
+        batch.put_cf(self.column(CF_META), META_STORED, number.encode());
         self.write_state(batch, &state.patch)?;
         self.flush()?;
         Ok(head)
     }
 
-    /// Commits a block whose changes were made on the state of `parent`: state, trie nodes, block,
-    /// receipts and head in one atomic batch.
+    /// Commits a block whose changes were made on the state of `parent`: what it changes, the block, its
+    /// receipts and the head in one atomic batch.
     ///
     /// # Errors
     /// [`CommitError::StaleParent`] when the head is not `parent` any more: nothing was written.
@@ -149,7 +150,7 @@ impl Database {
             return Err(stale(parent, view.head()));
         }
         let head = block.head(changes.state_root);
-        let patch = Patch::new(changes.writes, changes.nodes);
+        let patch = Arc::new(Patch::new(changes.writes, changes.nodes));
         let undo = undo_of(&view, &patch, &changes.before)?;
         // Nothing need be gathered any more.
         drop(changes.before);
@@ -160,7 +161,7 @@ impl Database {
     pub(super) fn write_block(
         &self,
         head: Head,
-        patch: &Patch,
+        patch: &Arc<Patch>,
         undo: &UndoRecord,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
@@ -175,7 +176,7 @@ impl Database {
             stored.len() + block.receipts.len() + undo.record.as_ref().map_or(0, Vec::len);
         let bytes = patch.bytes() + records + SMALL_RECORDS_BYTES;
         let mut batch = WriteBatch::with_capacity_bytes(bytes);
-        self.put_patch(&mut batch, patch);
+        self.journal().add(&mut batch, head, patch);
         batch.put_cf(self.column(CF_BLOCKS), key, stored);
         batch.put_cf(self.column(CF_RECEIPTS), key, &block.receipts);
         if let Some(undo) = &undo.record {
@@ -186,6 +187,7 @@ impl Database {
         }
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write_state(batch, patch)?;
+        self.journal().settle_if_full();
         Ok(head)
     }
 

@@ -17,6 +17,9 @@ pub const HISTORY_BLOCKS_DEFAULT: u64 = 256;
 /// Bytes of a column that are gathered in memory before they become a file, by default.
 pub const WRITE_BUFFER_BYTES_DEFAULT: usize = 64 << 20;
 
+/// How many blocks wait in the journal by default, before what they change is written to its columns.
+pub const JOURNAL_BLOCKS_DEFAULT: u64 = 16;
+
 /// Bytes of values and trie nodes that are kept in memory, by default.
 pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 
@@ -31,7 +34,10 @@ pub struct DatabaseConfig {
     /// How many of the last blocks can be undone, and their parents' states shown; 256 by default. 0 keeps
     /// nothing of what blocks have changed.
     pub history_blocks: u64,
-    /// Bytes of a column that are gathered in memory before they become a file; 64 MiB by default. There are six
+    /// How many blocks wait in the journal before what they change together is written to its columns, by a thread of
+    /// the database; 16 by default, or fewer where they change very much. Until then it is in memory, too. At least 1.
+    pub journal_blocks: u64,
+    /// Bytes of a column that are gathered in memory before they become a file; 64 MiB by default. There are seven
     /// columns, and of each up to two buffers.
     pub write_buffer_bytes: usize,
     /// Bytes of values and trie nodes that are kept in memory, half of them for each; 64 MiB by default. 0 keeps none, and what
@@ -56,6 +62,7 @@ impl DatabaseConfig {
         Self {
             durability,
             history_blocks: HISTORY_BLOCKS_DEFAULT,
+            journal_blocks: JOURNAL_BLOCKS_DEFAULT,
             write_buffer_bytes: WRITE_BUFFER_BYTES_DEFAULT,
             cache_bytes: CACHE_BYTES_DEFAULT,
             block_cache_bytes: BLOCK_CACHE_BYTES_DEFAULT,

@@ -1,6 +1,6 @@
 //! The database: opening, snapshots, records. Only the modules of `state` know that it is RocksDB.
 //!
-//! Invariant: the head record always belongs to the state in `flat` and `nodes`, because every
+//! Invariant: the head record always belongs to the state in `flat`, `nodes` and the journal, because every
 //! commit writes all of them in one atomic batch. One process at a time has a database open;
 //! lock files see to it.
 
@@ -12,22 +12,21 @@ use std::{
 
 use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{DB, DBRecoveryMode, WriteBatch, WriteOptions, checkpoint::Checkpoint};
-use sp_core::Blake2Hasher;
-use sp_trie::{LayoutV1, empty_trie_root};
 
 use super::{
-    DatabaseConfig, Durability, Head, OpenError, Recovery, StateError, StateView,
+    DatabaseConfig, Durability, Head, OpenError, Recovery, StateError,
     cache::ReadCache,
     columns::{COLUMNS, check_columns, columns, destroy, open_error, options},
     folder::{
         Folder, checked, inspect_folder, is_to_be_checked, let_be_checked, lock, mark, unmark,
     },
+    journal::Journal,
     patch::Patch,
     prefetch::Prefetch,
     recovery::{Opened, read_log},
     schema::{
-        CF_META, CF_UNDO, FORMAT_VERSION, FORMAT_WITHOUT_UNDO, META_FORMAT, META_HEAD,
-        format_record, number_key, parse_format_record, parse_number_key,
+        CF_META, CF_UNDO, FORMAT_VERSION, FORMAT_WITHOUT_JOURNAL, FORMAT_WITHOUT_UNDO, META_FORMAT,
+        META_HEAD, META_STORED, format_record, number_key, parse_format_record, parse_number_key,
     },
 };
 
@@ -69,10 +68,12 @@ pub struct Database {
     config: DatabaseConfig,
     cache: Arc<ReadCache>,
     recovery: Option<Recovery>,
+    /// What is not in the columns of values and nodes yet.
+    journal: Journal,
     /// Held while a commit compares the head and writes.
     commit: Mutex<()>,
     /// The first write that failed; nothing is read or written behind it.
-    poison: OnceLock<Arc<rocksdb::Error>>,
+    poison: Arc<OnceLock<Arc<rocksdb::Error>>>,
     /// Given up when RocksDB is closed.
     _lock: File,
 }
@@ -134,7 +135,7 @@ impl Database {
         check_columns(path)?;
         let mut database = Self::open_rocksdb(path, config, false, lock)?;
         database.check_format()?;
-        let head = database.head()?;
+        let head = database.load()?;
         if let Some(recovery) = &mut database.recovery {
             recovery.head = head;
             log::warn!(target: "slackwater::state", "database {}: {recovery}", path.display());
@@ -170,9 +171,10 @@ impl Database {
         }
         let database = Self::open_rocksdb(path, DatabaseConfig::default(), true, lock)?;
         match database.check_format() {
-            Err(OpenError::Format { found, .. }) if found == FORMAT_WITHOUT_UNDO => {
-                database.write_format()
-            }
+            Err(OpenError::Format {
+                found: FORMAT_WITHOUT_UNDO | FORMAT_WITHOUT_JOURNAL,
+                ..
+            }) => database.write_format(),
             checked => checked,
         }
     }
@@ -240,6 +242,7 @@ impl Database {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
+        batch.put_cf(self.column(CF_META), META_STORED, head.number.encode());
         self.write(batch)?;
         // Whatever the durability of blocks is, what they stand on is on the disk.
         self.rocksdb.flush_wal(true).map_err(StateError::from)?;
@@ -305,15 +308,17 @@ impl Database {
     }
 
     fn of(rocksdb: DB, path: &Path, config: DatabaseConfig, lock: File) -> Self {
+        let (rocksdb, poison) = (Arc::new(rocksdb), Arc::default());
         Self {
             prefetch: OnceLock::new(),
-            rocksdb: Arc::new(rocksdb),
+            journal: Journal::new(&rocksdb, config.journal_blocks, &poison),
+            rocksdb,
             path: path.to_owned(),
             config,
             cache: Arc::new(ReadCache::new(config.cache_bytes)),
             recovery: None,
             commit: Mutex::new(()),
-            poison: OnceLock::new(),
+            poison,
             _lock: lock,
         }
     }
@@ -342,7 +347,8 @@ impl Database {
         let Some(head) = tried.head()? else {
             return Ok(true);
         };
-        let checked = tried.check_head(&head);
+        let checked = tried.load();
+        let checked = checked.and_then(|_head| tried.check_head(&head));
         match checked.and_then(|()| tried.check_all(&head)) {
             Ok(()) => Ok(true),
             Err(error @ StateError::Database(_)) => Err(error.into()),
@@ -418,37 +424,6 @@ impl Database {
         Ok(checkpoint.create_checkpoint(path)?)
     }
 
-    /// A view of the state after the head block, unaffected by later commits.
-    ///
-    /// # Errors
-    /// [`StateError::NoHead`] before a genesis is imported.
-    pub fn view(&self) -> Result<StateView<'_>, StateError> {
-        self.check_poison()?;
-        let epoch = self.cache.epoch();
-        let snapshot = self.rocksdb.snapshot();
-        // If nothing was written meanwhile, cached values are of the state that the snapshot shows.
-        let epoch = epoch.filter(|epoch| self.cache.epoch() == Some(*epoch));
-        let record = snapshot.get_cf(self.column(CF_META), META_HEAD)?;
-        let head = decoded("head", record)?.ok_or(StateError::NoHead)?;
-        Ok(StateView::new(self, snapshot, head, epoch))
-    }
-
-    /// A view of the empty state, for importing a genesis.
-    pub(super) fn empty_view(&self) -> StateView<'_> {
-        let state_root = empty_trie_root::<LayoutV1<Blake2Hasher>>();
-        let head = Head {
-            number: 0,
-            hash: Default::default(),
-            state_root,
-        };
-        self.view_of(head)
-    }
-
-    /// A view of all that was written, as the state of `head`.
-    pub(super) fn view_of(&self, head: Head) -> StateView<'_> {
-        StateView::new(self, self.rocksdb.snapshot(), head, None)
-    }
-
     /// The bytes stored under `key` in `column`.
     pub(super) fn bytes(
         &self,
@@ -491,6 +466,15 @@ impl Database {
         Ok(())
     }
 
+    /// What is not in the columns of values and nodes yet.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    pub(super) fn rocksdb(&self) -> &DB {
+        &self.rocksdb
+    }
+
     /// What is kept in memory of the state.
     pub(super) fn cache(&self) -> &ReadCache {
         &self.cache
@@ -531,7 +515,7 @@ impl Database {
         StateError::Database(error)
     }
 
-    fn check_poison(&self) -> Result<(), StateError> {
+    pub(super) fn check_poison(&self) -> Result<(), StateError> {
         match self.poison.get() {
             Some(first) => Err(StateError::Poisoned {
                 first: Arc::clone(first),
@@ -564,6 +548,10 @@ impl Database {
     fn write_format(&self) -> Result<(), OpenError> {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
+        if let Some(head) = self.head()? {
+            // There was no journal.
+            batch.put_cf(self.column(CF_META), META_STORED, head.number.encode());
+        }
         Ok(self.write(batch)?)
     }
 

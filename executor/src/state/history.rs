@@ -14,8 +14,8 @@ use thiserror::Error;
 
 use super::{
     Database, Head, StateError, StateView,
-    patch::Patch,
-    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, number_key},
+    patch::{Patch, put_patch},
+    schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, META_STORED, number_key},
     undo::Undo,
 };
 
@@ -84,6 +84,8 @@ impl Database {
     /// whole.
     pub fn revert_to(&self, number: u64) -> Result<Head, HistoryError> {
         let _commits = self.lock_commits();
+        // What the columns hold is the head's then.
+        self.journal().settle();
         let mut head = self.head()?.ok_or(StateError::NoHead)?;
         if number > head.number || number < self.oldest_state()? {
             return Err(self.out_of_reach(number)?);
@@ -104,11 +106,13 @@ impl Database {
                 reason: format!("what undoes block {} is missing", head.number),
             })?;
         let mut batch = WriteBatch::default();
-        self.put_patch(&mut batch, &undo.patch);
+        put_patch(self.rocksdb(), &mut batch, &undo.patch);
         for column in [CF_BLOCKS, CF_RECEIPTS, CF_UNDO] {
             batch.delete_cf(self.column(column), key);
         }
-        batch.put_cf(self.column(CF_META), META_HEAD, undo.parent.encode());
+        let meta = self.column(CF_META);
+        batch.put_cf(meta, META_HEAD, undo.parent.encode());
+        batch.put_cf(meta, META_STORED, undo.parent.number.encode());
         self.write_state(batch, &undo.patch)?;
         Ok(undo.parent)
     }

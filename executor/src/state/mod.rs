@@ -45,10 +45,12 @@ mod config;
 mod db;
 mod delta;
 mod error;
+mod filter;
 mod flat_iter;
 mod folder;
 mod history;
 mod import;
+mod journal;
 mod layers;
 mod memory;
 mod metered_state;
@@ -67,6 +69,7 @@ mod trie_state;
 mod uncommitted;
 mod undo;
 mod view;
+mod views;
 mod walker;
 
 pub use access::{Access, Change, Place};
@@ -76,7 +79,7 @@ pub use check::{CheckError, Checked};
 pub use commit::{BlockRecord, PreparedState};
 pub use config::{
     BLOCK_CACHE_BYTES_DEFAULT, CACHE_BYTES_DEFAULT, DatabaseConfig, Durability,
-    HISTORY_BLOCKS_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT,
+    HISTORY_BLOCKS_DEFAULT, JOURNAL_BLOCKS_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT,
 };
 pub use db::{ColumnStat, Database, DatabaseStat};
 pub use delta::DeltaDigest;

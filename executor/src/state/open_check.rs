@@ -10,7 +10,7 @@ use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
     CheckError, Database, Head, StateError,
-    schema::{CF_BLOCKS, CF_FLAT, CF_NODES, CF_RECEIPTS, CF_UNDO, number_key, parse_number_key},
+    schema::{CF_BLOCKS, CF_FLAT, CF_JOURNAL, CF_RECEIPTS, CF_UNDO, number_key, parse_number_key},
 };
 
 impl Database {
@@ -67,7 +67,7 @@ impl Database {
             return Ok(());
         }
         let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
-        let reason = match self.bytes(CF_NODES, &key)? {
+        let reason = match self.view_of(*head).stored_node(&key)? {
             Some(node) if Blake2Hasher::hash(&node) == root => return Ok(()),
             Some(_) => "is not what its hash says",
             None => "is not in the database",
@@ -93,7 +93,7 @@ impl Database {
         let Some(next) = number.checked_add(1) else {
             return Err(damaged("head", format!("there is no block {number}")));
         };
-        for column in [CF_BLOCKS, CF_RECEIPTS, CF_UNDO] {
+        for column in [CF_BLOCKS, CF_RECEIPTS, CF_UNDO, CF_JOURNAL] {
             if self.bytes(column, &number_key(next))?.is_some() {
                 let reason = format!("it names block {number}, and there is a later one");
                 return Err(damaged("head", reason));

@@ -3,15 +3,17 @@
 //!
 //! Invariant: keys are those of the columns `flat` and `nodes`. Cost: as many entries as the block has changes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
 
-use codec::{Decode, Encode, Input};
-use rocksdb::WriteBatch;
+use codec::{Decode, Encode, Input, Output};
+use foldhash::fast::FixedState;
+use rocksdb::{DB, WriteBatch};
 use sp_core::Blake2Hasher;
 use sp_state_machine::BackendTransaction;
 
 use super::{
-    Database, WriteSet,
+    WriteSet,
+    filter::Filter,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
@@ -22,39 +24,73 @@ const ENTRY_BYTES: usize = 8;
 type Entry = (Vec<u8>, Option<Vec<u8>>);
 
 /// Entries of a column, in the order of their keys, of which there is one each.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode)]
-pub(super) struct Entries(Vec<Entry>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entries {
+    list: Vec<Entry>,
+    filter: Filter,
+}
 
 impl Entries {
-    fn new(mut entries: Vec<Entry>) -> Self {
-        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Self(entries)
+    fn new(mut list: Vec<Entry>) -> Self {
+        list.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Self::sorted(list)
+    }
+
+    fn sorted(list: Vec<Entry>) -> Self {
+        let filter = Filter::new(list.len(), list.iter().map(|(key, _)| hash(key)));
+        Self { list, filter }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
-        self.0.iter().map(|(key, value)| (key, value))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> + Clone {
+        self.list.iter().map(|(key, value)| (key, value))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
-        self.0.iter().map(|(key, _)| key)
+        self.list.iter().map(|(key, _)| key)
     }
 
     /// The entry of a key.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.get_hashed(key, hash(key))
+    }
+
+    /// The same, with the key's hash.
+    fn get_hashed(&self, key: &[u8], hash: u64) -> Option<&Entry> {
+        if !self.filter.may_have(hash) {
+            return None;
+        }
         let found = self
-            .0
+            .list
             .binary_search_by(|(other, _)| other.as_slice().cmp(key));
-        self.0.get(found.ok()?)
+        self.list.get(found.ok()?)
     }
 
     /// Those whose keys are not less than `start`.
     fn from(&self, start: &[u8]) -> &[Entry] {
-        let begin = self.0.partition_point(|(key, _)| key.as_slice() < start);
-        self.0.get(begin..).unwrap_or_default()
+        let begin = self.list.partition_point(|(key, _)| key.as_slice() < start);
+        self.list.get(begin..).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Entries {}
+
+impl Encode for Entries {
+    fn size_hint(&self) -> usize {
+        self.list.size_hint()
+    }
+
+    fn encode_to<O: Output + ?Sized>(&self, output: &mut O) {
+        self.list.encode_to(output);
     }
 }
 
@@ -62,7 +98,7 @@ impl Decode for Entries {
     fn decode<I: Input>(input: &mut I) -> Result<Self, codec::Error> {
         let entries = Vec::<Entry>::decode(input)?;
         if entries.is_sorted_by(|(one, _), (next, _)| one < next) {
-            Ok(Self(entries))
+            Ok(Self::sorted(entries))
         } else {
             Err("entries are out of order".into())
         }
@@ -100,12 +136,12 @@ impl Patch {
     pub(super) fn together(patches: impl IntoIterator<Item = Self>) -> Self {
         let [mut flat, mut nodes] = [(); 2].map(|()| BTreeMap::new());
         for patch in patches {
-            flat.extend(patch.flat.0);
-            nodes.extend(patch.nodes.0);
+            flat.extend(patch.flat.list);
+            nodes.extend(patch.nodes.list);
         }
         Self {
-            flat: Entries(flat.into_iter().collect()),
-            nodes: Entries(nodes.into_iter().collect()),
+            flat: Entries::sorted(flat.into_iter().collect()),
+            nodes: Entries::sorted(nodes.into_iter().collect()),
         }
     }
 
@@ -118,18 +154,6 @@ impl Patch {
             .sum()
     }
 
-    /// The value under a key, if this decides about it; `None` within is none.
-    pub(super) fn value(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        let (_, value) = self.flat.get(key)?;
-        Some(value.as_deref())
-    }
-
-    /// A node, if this holds it.
-    pub(super) fn node(&self, key: &[u8]) -> Option<&[u8]> {
-        let (_, node) = self.nodes.get(key)?;
-        node.as_deref()
-    }
-
     /// The entries of `flat` from `start` on, in order, and whether they are written.
     pub(super) fn from(&self, start: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
         let entries = self.flat.from(start).iter();
@@ -137,17 +161,75 @@ impl Patch {
     }
 }
 
-impl Database {
-    /// Adds a patch to a batch.
-    pub(super) fn put_patch(&self, batch: &mut WriteBatch, patch: &Patch) {
-        for (column, entries) in [(CF_FLAT, &patch.flat), (CF_NODES, &patch.nodes)] {
-            let column = self.column(column);
-            for (key, value) in entries.iter() {
-                match value {
-                    Some(value) => batch.put_cf(column, key, value),
-                    None => batch.delete_cf(column, key),
-                }
-            }
+/// What patches say of a key of the column `flat`, the topmost of which is the first; `None` within is none.
+pub(super) fn value_in<'p>(
+    patches: impl IntoIterator<Item = &'p Arc<Patch>>,
+    key: &[u8],
+) -> Option<Option<&'p [u8]>> {
+    let mut patches = patches.into_iter().peekable();
+    // Mostly there is none.
+    patches.peek()?;
+    let hash = hash(key);
+    let (_, value) = patches.find_map(|patch| patch.flat.get_hashed(key, hash))?;
+    Some(value.as_deref())
+}
+
+/// The node that one of these holds.
+pub(super) fn node_in<'p>(
+    patches: impl IntoIterator<Item = &'p Arc<Patch>>,
+    key: &[u8],
+) -> Option<&'p [u8]> {
+    let mut patches = patches.into_iter().peekable();
+    patches.peek()?;
+    let hash = hash(key);
+    let entry = |patch: &'p Arc<Patch>| patch.nodes.get_hashed(key, hash);
+    patches.find_map(|patch| entry(patch)?.1.as_deref())
+}
+
+fn hash(key: &[u8]) -> u64 {
+    FixedState::default().hash_one(key)
+}
+
+/// Adds what a patch does to the columns to a batch.
+pub(super) fn put_patch(rocksdb: &DB, batch: &mut WriteBatch, patch: &Patch) {
+    put_entries(rocksdb, batch, CF_FLAT, patch.flat.iter());
+    put_entries(rocksdb, batch, CF_NODES, patch.nodes.iter());
+}
+
+/// Adds what these do together, of which each comes after the one before it, but for nodes that come and go among them.
+pub(super) fn put_patches<'p>(
+    rocksdb: &DB,
+    batch: &mut WriteBatch,
+    patches: impl Iterator<Item = &'p Patch> + Clone,
+) {
+    let flat: BTreeMap<_, _> = patches.clone().flat_map(|it| it.flat.iter()).collect();
+    put_entries(rocksdb, batch, CF_FLAT, flat.into_iter());
+    let mut nodes = BTreeMap::new();
+    for (key, node) in patches.flat_map(|patch| patch.nodes.iter()) {
+        // What a patch writes was not there before.
+        let is_new = node.is_some();
+        let (_, last) = nodes.entry(key).or_insert((is_new, node));
+        *last = node;
+    }
+    let nodes = nodes.into_iter().filter_map(|(key, (is_new, node))| {
+        let leaves_nothing = is_new && node.is_none();
+        (!leaves_nothing).then_some((key, node))
+    });
+    put_entries(rocksdb, batch, CF_NODES, nodes);
+}
+
+fn put_entries<'e>(
+    rocksdb: &DB,
+    batch: &mut WriteBatch,
+    column: &'static str,
+    entries: impl Iterator<Item = (&'e Vec<u8>, &'e Option<Vec<u8>>)>,
+) {
+    let column = rocksdb.cf_handle(column);
+    let column = column.expect("every column family is opened with the database");
+    for (key, value) in entries {
+        match value {
+            Some(value) => batch.put_cf(column, key, value),
+            None => batch.delete_cf(column, key),
         }
     }
 }

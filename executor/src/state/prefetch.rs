@@ -30,8 +30,9 @@ use super::{
     Place,
     before::Gathered,
     cache::{Epoch, ReadCache, Value},
+    journal::Patches,
     node_reader::Prefix,
-    patch::Patch,
+    patch::{Patch, node_in, value_in},
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
 
@@ -51,6 +52,8 @@ pub(super) struct Wanted {
     pub(super) epoch: Option<Epoch>,
     /// As the view has them.
     pub(super) patches: Vec<Arc<Patch>>,
+    /// As the view has them.
+    pub(super) recent: Patches,
     pub(super) keys: Vec<Place>,
     /// Where values are gathered; gone when nobody needs them any more.
     pub(super) gathered: Weak<Gathered>,
@@ -78,6 +81,7 @@ impl Prefetch {
             rocksdb: Arc::clone(rocksdb),
             cache: Arc::clone(cache),
             patches: Vec::new(),
+            recent: Arc::new([]),
         };
         let thread = Builder::new().name("slackwater-prefetch".to_owned());
         let thread = thread.spawn({
@@ -253,6 +257,7 @@ struct Nodes {
     rocksdb: Arc<DB>,
     cache: Arc<ReadCache>,
     patches: Vec<Arc<Patch>>,
+    recent: Patches,
 }
 
 impl Nodes {
@@ -261,10 +266,12 @@ impl Nodes {
             state_root,
             epoch,
             patches,
+            recent: journaled,
             keys,
             gathered,
         } = wanted;
         self.patches = patches;
+        self.recent = journaled;
         let values = self.clone();
         let trie = TrieBackendBuilder::new(self, state_root).build();
         for (child, key) in keys {
@@ -287,9 +294,20 @@ impl Nodes {
         }
     }
 
+    /// A value as it is in the database.
+    fn read(&self, key: &[u8]) -> Result<Value, rocksdb::Error> {
+        if let Some(value) = value_in(self.recent.iter(), key) {
+            return Ok(value.map(Arc::from));
+        }
+        let column = self.rocksdb.cf_handle(CF_FLAT);
+        let column = column.expect("every column family is opened with the database");
+        let value = self.rocksdb.get_pinned_cf(column, key)?;
+        Ok(value.as_deref().map(Arc::from))
+    }
+
     /// Reads a value into the cache, unless it is there, and gathers it.
     fn value(&self, epoch: Epoch, key: Vec<u8>, gathered: &Gathered) {
-        if self.patches.iter().any(|patch| patch.value(&key).is_some()) {
+        if value_in(&self.patches, &key).is_some() {
             return;
         }
         if let Some(value) = self.cache.value(epoch, &key) {
@@ -299,9 +317,7 @@ impl Nodes {
         if self.cache.epoch() != Some(epoch) {
             return;
         }
-        let column = self.rocksdb.cf_handle(CF_FLAT);
-        if let Some(Ok(value)) = column.map(|column| self.rocksdb.get_pinned_cf(column, &key)) {
-            let value: Value = value.as_deref().map(Arc::from);
+        if let Ok(value) = self.read(&key) {
             // If the state has changed meanwhile it is of another.
             if self.cache.keep_value(epoch, &key, value.clone()) {
                 gathered.keep_value(key, value);
@@ -313,10 +329,13 @@ impl Nodes {
 impl TrieBackendStorage<Blake2Hasher> for Nodes {
     fn get(&self, hash: &H256, prefix: Prefix<'_>) -> Result<Option<DBValue>, String> {
         let key = prefixed_key::<Blake2Hasher>(hash, prefix);
-        if let Some(node) = self.patches.iter().find_map(|patch| patch.node(&key)) {
+        if let Some(node) = node_in(self.patches.iter(), &key) {
             return Ok(Some(node.to_vec()));
         }
         if let Some(node) = self.cache.node(&key) {
+            return Ok(Some(node.to_vec()));
+        }
+        if let Some(node) = node_in(self.recent.iter(), &key) {
             return Ok(Some(node.to_vec()));
         }
         let Some(column) = self.rocksdb.cf_handle(CF_NODES) else {
@@ -338,7 +357,8 @@ mod tests {
 
     use super::super::{
         BlockChanges, BlockLayers, BlockRecord, Database, DatabaseConfig, Durability, StateView,
-        UncommittedBlock, patch::Patch,
+        UncommittedBlock,
+        patch::{Patch, node_in},
     };
 
     const VERSION: StateVersion = StateVersion::V1;
@@ -581,7 +601,7 @@ mod tests {
             let nodes = expected.nodes.clone().drain();
             let removed = nodes.iter().filter(|(key, (_, count))| {
                 // Those of the block below are in memory anyway.
-                *count < 0 && first.patch.node(key).is_none()
+                *count < 0 && node_in([&first.patch], key).is_none()
             });
             let mut removed = removed.peekable();
             assert!(removed.peek().is_some());

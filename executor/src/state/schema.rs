@@ -7,9 +7,11 @@
 //! | `nodes` | trie path prefix ++ node hash | trie node, or a value of more than 32 bytes (V1) |
 //! | `blocks` | number (u64 BE) | SCALE (hash, header, extrinsics) |
 //! | `receipts` | number (u64 BE) | SCALE receipts, with their own version |
+//! | `journal` | number (u64 BE) | SCALE ([`Head`], what is to be written to `flat`, and to `nodes`), of blocks after `stored` |
 //! | `undo` | number (u64 BE) | SCALE (parent [`Head`], what was in `flat`, what was in `nodes`): what undoes a block |
 //! | `meta` | `format` | magic ++ format version (u32 LE) |
 //! | `meta` | `head` | SCALE [`Head`] |
+//! | `meta` | `stored` | SCALE u64: the block whose state `flat` and `nodes` hold |
 //!
 //! `child` is the child trie's storage key without `:child_storage:default:`. The roots of child
 //! tries are values of the top trie, under their prefixed keys. Order of bytes is order of keys, so
@@ -19,10 +21,13 @@ use codec::{Decode, Encode};
 use sp_core::H256;
 
 /// The version of everything in this module. A database with another one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The version without the column `undo`; it can be migrated.
 pub(super) const FORMAT_WITHOUT_UNDO: u32 = 1;
+
+/// The version without the column `journal`; it can be migrated, too.
+pub(super) const FORMAT_WITHOUT_JOURNAL: u32 = 2;
 
 pub(super) const FORMAT_MAGIC: &[u8; 12] = b"slackwater\0\0";
 
@@ -31,10 +36,12 @@ pub(super) const CF_NODES: &str = "nodes";
 pub(super) const CF_BLOCKS: &str = "blocks";
 pub(super) const CF_RECEIPTS: &str = "receipts";
 pub(super) const CF_UNDO: &str = "undo";
+pub(super) const CF_JOURNAL: &str = "journal";
 pub(super) const CF_META: &str = "meta";
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_HEAD: &[u8] = b"head";
+pub(super) const META_STORED: &[u8] = b"stored";
 
 const TAG_TOP: u8 = 0;
 const TAG_CHILD: u8 = 1;

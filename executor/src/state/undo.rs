@@ -183,7 +183,7 @@ mod tests {
             assert!(undo.patch.nodes.keys().eq(patch.nodes.keys()));
             for (key, node) in undo.patch.nodes.iter() {
                 let stored = view.node(key).expect("readable");
-                let expected = if patch.node(key).is_some() {
+                let expected = if patch.nodes.get(key).is_some_and(|(_, node)| node.is_some()) {
                     None
                 } else {
                     stored

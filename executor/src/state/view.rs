@@ -1,7 +1,8 @@
 //! State at one block: values read flat, by one lookup each; roots calculated over the stored trie
 //! nodes.
 //!
-//! A state that is not the head's is read through patches, the later ones first: those of blocks that are not
+//! Between it and the snapshot there are the blocks of the journal, whose patches it is read through, the later ones first. A
+//! state that is not the head's is read through more of them: those of blocks that are not
 //! committed, or one that undoes the blocks behind it.
 //!
 //! Invariant: all reads of a view see one database snapshot, whatever is committed meanwhile. A
@@ -31,8 +32,9 @@ use super::{
     db::{Database, decoded},
     delta::{DeltaHasher, effective_delta},
     flat_iter::FlatIter,
+    journal::Patches,
     node_reader::NodeReader,
-    patch::Patch,
+    patch::{Patch, node_in, value_in},
     prefetch::{Wanted, Written},
     schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
     undo::Undo,
@@ -51,8 +53,10 @@ pub struct StateView<'db> {
     head: Head,
     /// The state that the snapshot shows, where cached values may be of it.
     epoch: Option<Epoch>,
-    /// What lies above the snapshot, the topmost first.
+    /// What lies above the head of the snapshot, the topmost first.
     patches: Vec<Arc<Patch>>,
+    /// What lies between that head and what the snapshot shows.
+    recent: Patches,
     /// The uncommitted block whose state this is.
     on: Option<Arc<UncommittedBlock>>,
     /// What is written over it, where something reads ahead.
@@ -78,6 +82,7 @@ impl<'db> StateView<'db> {
         snapshot: rocksdb::Snapshot<'db>,
         head: Head,
         epoch: Option<Epoch>,
+        recent: Patches,
     ) -> Self {
         Self {
             database,
@@ -86,6 +91,7 @@ impl<'db> StateView<'db> {
             head,
             epoch,
             patches: Vec::new(),
+            recent,
             on: None,
             written: database.reads_ahead().then(Written::default),
             gathered: Arc::new(Gathered::new(database.gathers())),
@@ -103,14 +109,29 @@ impl<'db> StateView<'db> {
         self.head = head;
     }
 
-    /// Whether nothing stands between the state and the database.
-    pub(super) fn is_stored(&self) -> bool {
+    /// Whether it is the state of the head.
+    pub(super) fn is_heads(&self) -> bool {
         self.patches.is_empty()
     }
 
-    /// All entries of `column` in this snapshot.
+    /// What is to be written to the columns, and is not there yet.
+    pub(super) fn journaled(&self) -> Patch {
+        let patches = self.recent.iter().rev();
+        Patch::together(patches.map(|patch| patch.as_ref().clone()))
+    }
+
+    /// All entries of `column` in this snapshot, without what is in the journal.
     pub(super) fn entries(&self, column: &'static str) -> rocksdb::DBRawIterator<'_> {
         self.snapshot.raw_iterator_cf(self.database.column(column))
+    }
+
+    /// The bytes under `key` in `column` in this snapshot, without what is in the journal.
+    pub(super) fn bytes(
+        &self,
+        column: &'static str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.snapshot.get_cf(self.database.column(column), key)?)
     }
 
     /// Shows what is below through one more patch.
@@ -137,14 +158,12 @@ impl<'db> StateView<'db> {
 
     /// What undoes the head, as of this snapshot; `None` if that is not kept.
     pub(super) fn undo(&self) -> Result<Option<Undo>, StateError> {
-        let column = self.database.column(CF_UNDO);
-        let record = self.snapshot.get_cf(column, number_key(self.head.number))?;
-        decoded(CF_UNDO, record)
+        decoded(CF_UNDO, self.bytes(CF_UNDO, &number_key(self.head.number))?)
     }
 
     /// What the patches say of a key of the column `flat`.
     fn patched(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.patches.iter().find_map(|patch| patch.value(key))
+        value_in(&self.patches, key)
     }
 
     /// The value under a key of the column `flat`, which may have been gathered already.
@@ -190,6 +209,9 @@ impl<'db> StateView<'db> {
 
     /// The value under a key of the column `flat`, in the database.
     fn stored(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(value) = value_in(self.recent.iter(), key) {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
         let column = self.database.column(CF_FLAT);
         let value = self.snapshot.get_cf(column, key);
         self.noted(value.map_err(StateError::from))
@@ -226,7 +248,7 @@ impl<'db> StateView<'db> {
 
     /// The same, and not from the cache.
     pub(super) fn stored_node(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        if let Some(node) = self.patches.iter().find_map(|patch| patch.node(key)) {
+        if let Some(node) = node_in(self.patches.iter().chain(self.recent.iter()), key) {
             return Ok(Some(node.to_vec()));
         }
         let column = self.database.column(CF_NODES);
@@ -246,6 +268,7 @@ impl<'db> StateView<'db> {
                 state_root: self.head.state_root,
                 epoch: self.epoch,
                 patches: self.patches.clone(),
+                recent: Arc::clone(&self.recent),
                 keys,
                 gathered: Arc::downgrade(&self.gathered),
             });
@@ -286,9 +309,17 @@ impl<'db> StateView<'db> {
         if let Some(value) = self.cached(&key) {
             return Ok(value.is_some());
         }
+        if let Some(value) = value_in(self.recent.iter(), &key) {
+            return Ok(value.is_some());
+        }
         let column = self.database.column(CF_FLAT);
-        let found = self.snapshot.get_pinned_cf(column, key);
-        self.noted(found.map(|value| value.is_some()).map_err(StateError::from))
+        let found = self.snapshot.get_pinned_cf(column, &key);
+        let exists = found.map(|value| value.is_some());
+        let exists = self.noted(exists.map_err(StateError::from))?;
+        if let Some(epoch) = self.epoch.filter(|_| !exists) {
+            self.database.cache().keep_value(epoch, &key, None);
+        }
+        Ok(exists)
     }
 
     /// Whether `key` is in the state. A failing read is noted, and voids the root it is asked for.
@@ -307,7 +338,7 @@ impl<'db> StateView<'db> {
         let start = space.key(start);
         let begin = || self.database.entries_as_of(CF_FLAT, &self.snapshot);
         let mut entries = self.walker.walk(&start, begin);
-        let patches = self.patches.iter();
+        let patches = self.patches.iter().chain(self.recent.iter());
         let mut patches: Vec<_> = patches.map(|patch| patch.from(&start).peekable()).collect();
         let mut found = VecDeque::new();
         while found.len() < count {

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::state::{
     BlockState, StateError, StateView,
-    schema::{CF_BLOCKS, CF_RECEIPTS, number_key},
+    patch::Entries,
+    schema::{CF_FLAT, CF_NODES, number_key},
 };
 
 /// Why a state was not exported. What was written by then is no state file.
@@ -55,7 +56,7 @@ impl StateView<'_> {
         mut progress: impl FnMut(u64),
     ) -> Result<StateFileStat, ExportError> {
         let head = *self.head();
-        if !self.is_stored() {
+        if !self.is_heads() {
             return Err(ExportError::NotHead {
                 number: head.number,
             });
@@ -64,28 +65,27 @@ impl StateView<'_> {
         writer.put(&STATE_FILE_MAGIC)?;
         writer.put(&STATE_FILE_VERSION.to_le_bytes())?;
         writer.put(&head.encode())?;
+        let journaled = self.journaled();
         let mut counts = [0_u64; COLUMNS.len()];
         let mut written = 0;
         for ((number, column), count) in (1..).zip(COLUMNS).zip(&mut counts) {
-            let mut entries = self.entries(column);
-            let of_head = number_key(head.number);
-            let one_block = column == CF_BLOCKS || column == CF_RECEIPTS;
-            if one_block {
-                entries.seek(of_head);
-            } else {
-                entries.seek_to_first();
-            }
-            while let Some((key, value)) = entries.item() {
-                if one_block && key != of_head {
-                    break;
-                }
+            let mut entry = |key: &[u8], value: &[u8]| {
                 writer.entry(number, column, key, value)?;
                 *count += 1;
                 written += 1;
                 progress(written);
-                entries.next();
+                Ok(())
+            };
+            match column {
+                CF_FLAT => self.each_entry(column, &journaled.flat, entry)?,
+                CF_NODES => self.each_entry(column, &journaled.nodes, entry)?,
+                _ => {
+                    let of_head = number_key(head.number);
+                    if let Some(record) = self.bytes(column, &of_head)? {
+                        entry(&of_head, &record)?;
+                    }
+                }
             }
-            entries.status().map_err(StateError::from)?;
         }
         self.check()?;
         writer.put(&[END])?;
@@ -94,6 +94,38 @@ impl StateView<'_> {
         }
         let bytes = writer.finish()?;
         Ok(StateFileStat::of(counts, bytes))
+    }
+}
+
+impl StateView<'_> {
+    /// The entries of a column, in order, as they are with those `above` it.
+    fn each_entry(
+        &self,
+        column: &'static str,
+        above: &Entries,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let mut stored = self.entries(column);
+        stored.seek_to_first();
+        let mut above = above.iter().peekable();
+        loop {
+            let (key, value) = match (stored.item(), above.peek()) {
+                (None, None) => break,
+                (Some((key, value)), Some((new, _))) if key < new.as_slice() => (key, Some(value)),
+                (Some((key, value)), None) => (key, Some(value)),
+                (_, Some((key, value))) => (key.as_slice(), value.as_deref()),
+            };
+            if let Some(value) = value {
+                each(key, value)?;
+            }
+            let is_stored = stored.key() == Some(key);
+            let key = key.to_vec();
+            above.next_if(|(new, _)| **new == key);
+            if is_stored {
+                stored.next();
+            }
+        }
+        Ok(stored.status().map_err(StateError::from)?)
     }
 }
 
