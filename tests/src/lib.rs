@@ -31,7 +31,7 @@ use slackwater_executor::{
     WasmExecutor,
     fuel::DEPTH_BYTES_DEFAULT,
     host_functions::SlackwaterHostFunctions,
-    state::{Extensions, Head, MemoryState},
+    state::{DatabaseConfig, Extensions, Head, MemoryState},
 };
 use slackwater_runtime_fixtures::{
     BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock, real_fixtures_or_skip,
@@ -84,8 +84,8 @@ pub fn runs(variable: &str, otherwise: usize) -> usize {
 }
 
 /// The column families of a database.
-pub const COLUMNS: [&str; 7] = [
-    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo",
+pub const COLUMNS: [&str; 8] = [
+    "default", "flat", "nodes", "blocks", "receipts", "meta", "undo", "journal",
 ];
 
 /// A database as RocksDB has it.
@@ -93,8 +93,15 @@ pub fn raw_database(path: &Path) -> rocksdb::DB {
     rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
 }
 
-/// All records but those that undo blocks.
+/// All records but those that undo blocks, with nothing left in the journal.
 pub fn records(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
+    let config = DatabaseConfig {
+        history_blocks: u64::MAX,
+        ..DatabaseConfig::new(Durability::Buffered)
+    };
+    let database = Database::open_existing(path, config).expect("opens");
+    database.settle().expect("written");
+    drop(database);
     let raw = raw_database(path);
     let columns = COLUMNS.into_iter().filter(|name| *name != "undo");
     let records = columns.flat_map(|name| {

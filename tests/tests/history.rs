@@ -139,28 +139,42 @@ fn an_earlier_format_is_migrated() {
     let last = length();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
-    let head = go_to(&open(path, 0), last - 1);
-    let format = |undo: bool, version: u8| {
+    let database = open(path, 0);
+    let head = go_to(&database, last - 1);
+    // There was no journal.
+    database.settle().expect("written");
+    drop(database);
+    let format = |lacks: &[&str], version: u8| {
         let mut raw = raw(path);
         let meta = raw.cf_handle("meta").expect("there");
         let record = [b"slackwater\0\0".as_slice(), &[version, 0, 0, 0]].concat();
         raw.put_cf(meta, b"format", record).expect("written");
-        if !undo {
-            raw.drop_cf("undo").expect("dropped");
+        raw.delete_cf(meta, b"stored").expect("written");
+        for column in lacks {
+            raw.drop_cf(column).expect("dropped");
         }
     };
-    // As it was, and cut short where the column had been made and the version was not written.
-    for undo in [false, true] {
-        format(undo, 1);
+    // As they were, and cut short where columns had been made and the version was not written.
+    let formats: [(&[&str], u8, u32); 5] = [
+        (&["undo", "journal"], 1, 1),
+        // By the columns it is of the second.
+        (&["journal"], 1, 2),
+        (&[], 1, 1),
+        (&["journal"], 2, 2),
+        (&[], 2, 2),
+    ];
+    for (lacks, version, said) in formats {
+        format(lacks, version);
         let error = Database::open(path, Durability::Sync).expect_err("an earlier format");
         let OpenError::Format {
-            found: 1,
+            found,
             expected: FORMAT_VERSION,
             ..
         } = error
         else {
             panic!("{error}");
         };
+        assert_eq!(found, said);
         assert!(error.to_string().contains("db migrate"), "{error}");
         Database::migrate(path).expect("migrates");
         let database = open(path, 10);
@@ -173,7 +187,7 @@ fn an_earlier_format_is_migrated() {
     go_to(&database, last);
     assert_eq!(database.revert_to(head.number).expect("kept"), head);
     drop(database);
-    format(true, 9);
+    format(&[], 9);
     let error = Database::migrate(path).expect_err("a later format");
     assert!(
         matches!(error, OpenError::Format { found: 9, .. }),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use sp_core::H256;
 use thiserror::Error;
 
-use super::schema::FORMAT_WITHOUT_UNDO;
+use super::schema::{FORMAT_WITHOUT_JOURNAL, FORMAT_WITHOUT_UNDO};
 
 /// Reading state failed. Cheap to clone, because a state repeats its first fault.
 #[derive(Debug, Clone, Error)]
@@ -156,7 +156,7 @@ pub enum CommitError {
 }
 
 fn migration(found: u32) -> &'static str {
-    if found == FORMAT_WITHOUT_UNDO {
+    if found == FORMAT_WITHOUT_UNDO || found == FORMAT_WITHOUT_JOURNAL {
         "; `slackwater db migrate` makes it that"
     } else {
         ""

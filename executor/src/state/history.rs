@@ -86,6 +86,7 @@ impl Database {
         let _commits = self.lock_commits();
         // What the columns hold is the head's then.
         self.journal().settle();
+        self.check_poison()?;
         let mut head = self.head()?.ok_or(StateError::NoHead)?;
         if number > head.number || number < self.oldest_state()? {
             return Err(self.out_of_reach(number)?);

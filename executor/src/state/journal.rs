@@ -18,7 +18,7 @@ use codec::{Decode, DecodeAll, Encode};
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::{
-    Head, StateError,
+    Database, Head, StateError,
     patch::{Patch, put_patches},
     schema::{CF_JOURNAL, CF_META, META_STORED, number_key},
 };
@@ -147,7 +147,7 @@ impl Journal {
         }
     }
 
-    /// Settles everything. Nobody may commit meanwhile.
+    /// Settles everything, unless a write has failed. Nobody may commit meanwhile.
     pub(super) fn settle(&self) {
         wait_for(&mut self.lock_settling());
         self.shared.settle(&self.recent());
@@ -156,6 +156,19 @@ impl Journal {
     fn lock_settling(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         // It is whole between any two of its operations.
         self.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Database {
+    /// Writes what is in the journal to the columns of values and nodes now, which happens by itself from time to time.
+    /// No state changes by that.
+    ///
+    /// # Errors
+    /// [`StateError`] when writing failed; opened again, the database holds what it held.
+    pub fn settle(&self) -> Result<(), StateError> {
+        let _commits = self.lock_commits();
+        self.journal().settle();
+        self.check_poison()
     }
 }
 

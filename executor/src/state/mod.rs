@@ -71,6 +71,7 @@ mod undo;
 mod view;
 mod views;
 mod walker;
+mod written;
 
 pub use access::{Access, Change, Place};
 pub use before::Before;

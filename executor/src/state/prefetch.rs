@@ -11,9 +11,8 @@
 use std::{
     collections::HashSet,
     hash::BuildHasher,
-    mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -38,9 +37,6 @@ use super::{
 
 /// Keys that are remembered as looked for.
 const RECENT: usize = 1 << 14;
-
-/// Keys that are worth waking the thread.
-const BATCH: usize = 64;
 
 /// Batches that may wait: those of a block. The view holds their keys as well.
 const QUEUE: usize = 4_096;
@@ -130,94 +126,6 @@ impl Drop for Prefetch {
         if let Some(thread) = self.thread.take() {
             // One that panicked has ended, too.
             let _ended = thread.join();
-        }
-    }
-}
-
-/// Keys that are written in a block, as they come.
-#[derive(Default)]
-pub(super) struct Written {
-    keys: Mutex<Keys>,
-}
-
-#[derive(Default)]
-struct Keys {
-    /// All but those of layers that were rolled back, unless a root was asked for in them.
-    known: Known,
-    /// Those of kept layers that were not taken.
-    settled: Vec<Place>,
-    /// Those of the layer that is open.
-    waiting: Vec<Place>,
-}
-
-impl Keys {
-    /// All that nobody has taken.
-    fn settle(&mut self) -> &mut Vec<Place> {
-        self.settled.append(&mut self.waiting);
-        &mut self.settled
-    }
-}
-
-/// Keys of the top trie, which are most, and of child tries.
-#[derive(Default)]
-struct Known {
-    top: HashSet<Vec<u8>, RandomState>,
-    children: HashSet<Place, RandomState>,
-}
-
-impl Known {
-    /// Whether it was not known.
-    fn insert(&mut self, child: Option<&ChildInfo>, key: &[u8]) -> bool {
-        match child {
-            // Most are written again and again.
-            None => !self.top.contains(key) && self.top.insert(key.to_vec()),
-            Some(_) => self.children.insert(place(child, key)),
-        }
-    }
-
-    fn remove(&mut self, place: &Place) {
-        match place {
-            (None, key) => self.top.remove(key),
-            _ => self.children.remove(place),
-        };
-    }
-}
-
-fn place(child: Option<&ChildInfo>, key: &[u8]) -> Place {
-    let child = child.map(|child| child.storage_key().to_vec());
-    (child, key.to_vec())
-}
-
-impl Written {
-    fn lock(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A key is written.
-    pub(super) fn add(&self, child: Option<&ChildInfo>, key: &[u8]) {
-        let mut keys = self.lock();
-        if keys.known.insert(child, key) {
-            keys.waiting.push(place(child, key));
-        }
-    }
-
-    /// The new ones are to stay. Returns those that nobody has taken, if they are worth waking a thread.
-    pub(super) fn settle(&self) -> Option<Vec<Place>> {
-        let mut keys = self.lock();
-        let settled = keys.settle();
-        (settled.len() >= BATCH).then(|| mem::take(settled))
-    }
-
-    /// All that nobody has taken, those of layers that are open as well.
-    pub(super) fn take(&self) -> Vec<Place> {
-        mem::take(self.lock().settle())
-    }
-
-    /// The new ones were rolled back.
-    pub(super) fn forget(&self) {
-        let mut keys = self.lock();
-        for place in mem::take(&mut keys.waiting) {
-            keys.known.remove(&place);
         }
     }
 }
@@ -464,6 +372,7 @@ mod tests {
             state_root: view.head().state_root,
             epoch: ahead.cache().epoch(),
             patches: Vec::new(),
+            recent: std::sync::Arc::new([]),
             keys: vec![place.clone()],
             gathered: std::sync::Arc::downgrade(&gathered),
         };
@@ -522,6 +431,7 @@ mod tests {
                 state_root: view.head().state_root,
                 epoch,
                 patches: Vec::new(),
+                recent: std::sync::Arc::new([]),
                 keys: vec![(None, key.clone())],
                 gathered: std::sync::Arc::downgrade(&gathered),
             });
@@ -565,6 +475,7 @@ mod tests {
             state_root: view.head().state_root,
             epoch: Some(epoch),
             patches: Vec::new(),
+            recent: std::sync::Arc::new([]),
             keys: vec![(None, other.clone())],
             gathered: std::sync::Arc::downgrade(&gathered),
         };

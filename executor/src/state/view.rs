@@ -35,10 +35,11 @@ use super::{
     journal::Patches,
     node_reader::NodeReader,
     patch::{Patch, node_in, value_in},
-    prefetch::{Wanted, Written},
+    prefetch::Wanted,
     schema::{CF_FLAT, CF_NODES, CF_UNDO, FlatSpace, number_key},
     undo::Undo,
     walker::Walker,
+    written::Written,
 };
 
 /// A node as bytes of one's own, and as the cache has it.

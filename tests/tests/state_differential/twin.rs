@@ -112,6 +112,7 @@ impl Twin {
     fn open(folder: &tempfile::TempDir) -> Database {
         let config = DatabaseConfig {
             history_blocks: HISTORY,
+            journal_blocks: 2,
             write_buffer_bytes: MEMORY_BYTES,
             cache_bytes: MEMORY_BYTES,
             block_cache_bytes: MEMORY_BYTES,

@@ -19,12 +19,14 @@ use super::{
 };
 
 /// Where the executor can be stopped by name.
-pub(crate) const FAILPOINTS: [&str; 6] = [
+pub(crate) const FAILPOINTS: [&str; 8] = [
     "state::marked",
     "state::made",
     "state::formatted",
     "state::before_write",
     "state::after_write",
+    "state::before_settling",
+    "state::after_settling",
     "state::between_reverts",
 ];
 
@@ -147,6 +149,7 @@ pub(crate) fn config(buffered: bool) -> DatabaseConfig {
     };
     DatabaseConfig {
         history_blocks: HISTORY_BLOCKS,
+        journal_blocks: 2,
         prefetch: false,
         // So small that files are written, and written together, all the time.
         write_buffer_bytes: 64 << 10,
