@@ -3,7 +3,7 @@
 //! Invariant: it is of the state that the block was executed on. What was read of that while the block was executed is
 //! believed, and the rest is read now. Cost: as large as the block's changes; no reads where all was gathered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use codec::{Compact, Decode, Encode};
 use foldhash::fast::RandomState;
@@ -90,9 +90,14 @@ fn value_nodes<'v>(
     before: &'v [(&Vec<u8>, Option<Vec<u8>>)],
     patch: &'v Patch,
 ) -> HashMap<&'v [u8], &'v [u8], RandomState> {
+    let removed = patch.nodes.iter().filter(|(_, node)| node.is_none());
+    // In tries of version 0 there are none, and no node stands where one would.
+    let lengths: HashSet<_, RandomState> = removed.map(|(key, _)| key.len()).collect();
     let long = before.iter().filter_map(|(key, value)| {
         let value = value.as_ref()?;
-        (value.len() >= TRIE_VALUE_NODE_THRESHOLD as usize).then_some((key, value))
+        let is_long = value.len() >= TRIE_VALUE_NODE_THRESHOLD as usize;
+        let length = FlatSpace::path(key).len() + Blake2Hasher::LENGTH;
+        (is_long && lengths.contains(&length)).then_some((key, value))
     });
     let nodes = long.filter_map(|(key, value)| {
         let node = [FlatSpace::path(key), Blake2Hasher::hash(value).as_bytes()].concat();
