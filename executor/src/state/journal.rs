@@ -217,7 +217,7 @@ impl Shared {
         let mut batch = WriteBatch::default();
         let patches = blocks.iter().map(|block| block.patch.as_ref());
         put_patches(&self.rocksdb, &mut batch, patches);
-        for block in blocks.iter() {
+        for block in blocks {
             batch.delete_cf(self.column(CF_JOURNAL), number_key(block.head.number));
         }
         let stored = last.head.number.encode();
