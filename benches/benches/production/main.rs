@@ -3,8 +3,8 @@
 //! | question | ours | peer |
 //! |---|---|---|
 //! | `produce` | `Producer::produce` | `sc-block-builder`: new, push, build |
-//! | `import` | `Core_execute_block`, and a commit without `fsync` | the same by `sc-client-db`, which never asks for `fsync`; the block is not final, so its trie stays in memory and a journal is written |
-//! | `import_final` | the same | the same, and the block is made final, so that its trie is in the database, as ours is |
+//! | `import` | `Core_execute_block`, and a commit without `fsync` | the same by `sc-client-db`, which never asks for `fsync`; the block is not final, so its trie stays in memory and a journal is written, as by ours |
+//! | `import_final` | the same, and the journal is settled, which otherwise happens once in sixteen blocks, for all of them | the same, and the block is made final, so that its trie is in the database |
 //! | `import_split` | extrinsic by extrinsic, with a receipt for each | as `import` |
 //!
 //! Each is asked of blocks of 1,000 and 4,500 signed transfers between 1,000 accounts of the node template, of 1,000 and

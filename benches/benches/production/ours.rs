@@ -112,11 +112,9 @@ impl Ours {
     pub(crate) fn answer(&mut self, cores: &Cores, question: Question, given: &Given) -> Taken {
         match question {
             Question::Produce => self.produce(cores, given),
-            // What is committed is final as far as the database goes.
-            Question::Import | Question::ImportFinal => {
-                self.import(cores, ExecutionPath::Whole, given)
-            }
-            Question::ImportSplit => self.import(cores, ExecutionPath::Split, given),
+            Question::Import => self.import(cores, ExecutionPath::Whole, given, false),
+            Question::ImportFinal => self.import(cores, ExecutionPath::Whole, given, true),
+            Question::ImportSplit => self.import(cores, ExecutionPath::Split, given, false),
         }
     }
 
@@ -151,7 +149,14 @@ impl Ours {
         taken
     }
 
-    fn import(&mut self, cores: &Cores, path: ExecutionPath, given: &Given) -> Taken {
+    /// Imports the block; `settled` has the trie in its column as well.
+    fn import(
+        &mut self,
+        cores: &Cores,
+        path: ExecutionPath,
+        given: &Given,
+        settled: bool,
+    ) -> Taken {
         let block = &given.block;
         let (head, taken) = timed_on(cores, self.way.cores, || {
             let view = self.database.view().expect("a state");
@@ -159,9 +164,11 @@ impl Ours {
             let executed = executed.expect("the block is valid");
             drop(view);
             let record = block.record(&executed.receipts);
-            self.database
-                .commit(&self.head, executed.changes, &record)
-                .expect("commits")
+            let committed = self.database.commit(&self.head, executed.changes, &record);
+            if settled {
+                self.database.settle().expect("settles");
+            }
+            committed.expect("commits")
         });
         // The root in the header was compared with that of the state.
         assert_eq!(head.hash, block.hash(), "{}", self.way.name());

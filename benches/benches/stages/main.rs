@@ -17,9 +17,9 @@
 //! written to, wherever that shows; the 256 stores are in it too. The function that writes is added to the runtime for it.
 //!
 //! Blocks are of 1,000 signed transfers between 1,000 accounts, and each side has a chain of its own of them. In `root`, nodes
-//! are in the caches as executing the block has left them, for both. A `commit` of the peer writes less: it keeps a block's nodes
-//! in memory and in one record of a journal until the block is final, which none is here, while ours writes nodes,
-//! values, receipts and what undoes the block to their places.
+//! are in the caches as executing the block has left them, for both. A `commit` of either keeps a block's nodes
+//! in memory and in one record of a journal; that of ours holds values as well, and it writes receipts and what undoes the
+//! block.
 //!
 //! Criterion ids are `stages/STAGE/ours` and `stages/STAGE/peer`; the table behind them is also in `target/bench/stages.json`.
 
