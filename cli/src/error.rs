@@ -24,6 +24,8 @@ pub(crate) enum CliError {
     Reported,
     #[error("--mode both does everything twice, which no kept database can hold: leave --db out")]
     BothOnOneDatabase,
+    #[error("--extrinsic-fuel and --block-fuel limit what guests count: leave --fuel off out")]
+    LimitsOfNothing,
     #[error("{}: cannot be read: {source}", path.display())]
     Read {
         path: PathBuf,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, time::Duration};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use slackwater_executor::{
-    Database, Durability, ExecutionError, InstanceMode, WasmExecutor,
+    Database, Durability, ExecutionError, InstanceMode, Meter, WasmExecutor,
     block::{BlockEnd, LeftOut, Offered, Origin, Overrun, ProducerConfig},
     host_functions::SlackwaterHostFunctions,
     state::StateView,
@@ -32,6 +32,9 @@ type Executor = WasmExecutor<SlackwaterHostFunctions>;
 struct Report {
     spec: String,
     runs: Vec<Run>,
+    /// The first block that is another one in the second mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modes_differ_at: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +80,10 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
     if args.mode == Mode::Both && args.db.is_some() {
         return Err(CliError::BothOnOneDatabase);
     }
+    let is_limited = args.extrinsic_fuel.is_some() || args.block_fuel.is_some();
+    if is_limited && args.executor.config().meter == Meter::Off {
+        return Err(CliError::LimitsOfNothing);
+    }
     if let Some(out) = &args.out {
         let inputs: Vec<_> = args.extrinsics.iter().chain([&args.spec]).collect();
         refuse_input_as_output(&inputs, out)?;
@@ -84,24 +91,51 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
     let mut report = Report {
         spec: args.spec.display().to_string(),
         runs: Vec::new(),
+        modes_differ_at: None,
     };
     let mut blocks = String::new();
     for mode in args.mode.each() {
         blocks.clear();
-        report.runs.push(produce(args, *mode, &mut blocks)?);
+        let produced = produce(args, *mode, &mut blocks);
+        if produced.is_err() && !blocks.is_empty() {
+            // What there is by then is not lost.
+            write_out(args, &blocks)?;
+        }
+        report.runs.push(produced?);
     }
-    if let Some(out) = &args.out {
-        fs::write(out, &blocks).map_err(|source| CliError::Write {
-            path: out.clone(),
-            source,
-        })?;
+    write_out(args, &blocks)?;
+    if args.deadline.is_none() {
+        report.modes_differ_at = first_difference(&report.runs);
     }
     if args.json {
         print_json(&report)?;
     } else {
         print(&report)?;
     }
-    Ok(Verdict::Good)
+    Ok(match report.modes_differ_at {
+        None => Verdict::Good,
+        Some(_) => Verdict::Diverged,
+    })
+}
+
+fn write_out(args: &ProduceArgs, blocks: &str) -> Result<(), CliError> {
+    let Some(out) = &args.out else {
+        return Ok(());
+    };
+    fs::write(out, blocks).map_err(|source| CliError::Write {
+        path: out.clone(),
+        source,
+    })
+}
+
+/// The first block that two runs do not share. Where time ends blocks they may differ.
+fn first_difference(runs: &[Run]) -> Option<u64> {
+    let (first, others) = runs.split_first()?;
+    let blocks = others
+        .iter()
+        .flat_map(|run| first.blocks.iter().zip(&run.blocks));
+    let mut differing = blocks.filter(|(one, other)| one.hash != other.hash);
+    differing.next().map(|(block, _)| block.number)
 }
 
 /// Produces all blocks in one mode; `written` gets them as lines.
@@ -360,6 +394,9 @@ fn print(report: &Report) -> Result<(), CliError> {
             let OverrunReport { extrinsic, limit } = overrun;
             say(format!("used more than {limit} fuel: {extrinsic}"))?;
         }
+    }
+    if let Some(number) = report.modes_differ_at {
+        say(format!("block {number} is another one in the second mode"))?;
     }
     Ok(())
 }

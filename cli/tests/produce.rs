@@ -217,6 +217,10 @@ fn what_cannot_be_done_is_said() {
             "leave --db out",
         ),
         (
+            vec!["--transfers", "1", "--fuel", "off", "--block-fuel", "9"],
+            "leave --fuel off out",
+        ),
+        (
             vec!["--transfers", "1", "--block-fuel", "much"],
             "not a number",
         ),

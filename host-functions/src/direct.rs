@@ -214,7 +214,7 @@ impl Answer {
         Self {
             rest: value,
             ..length.using_encoded(|length| {
-                let mut head = Self::short(&[1; 6]);
+                let mut head = Self::short(&[1]);
                 head.head_length = 1 + length.len();
                 head.head[1..head.head_length].copy_from_slice(length);
                 head
@@ -481,7 +481,7 @@ mod tests {
                 1 => (size + self.below(4) - 2, 0),
                 2 => (self.below(100), size + self.below(4) - 2),
                 3 => (u32::MAX, u32::MAX),
-                _ => (self.below(8), self.of(&[0, 1, 3, 32, 700])),
+                _ => (self.below(8), self.of(&[0, 1, 3, 32, 700, 20_000])),
             };
             Val::I64(fat(address, length).cast_signed())
         }
@@ -553,6 +553,19 @@ mod tests {
         }
         assert!(answered > 5_000, "{answered}");
         assert_eq!(failed.len(), functions.len(), "{failed:?}");
+    }
+
+    #[test]
+    fn a_state_that_panics_ends_the_call() {
+        let said = |error: Result<(), String>| error.expect_err("it panicked");
+        TestExternalities::default().execute_with(|| {
+            let error = said(ask_state("get_version_1", |_state| panic!("block {}", 7)));
+            assert_eq!(error, format!("{PANICKED}: block 7"));
+            let error = said(ask_state("get_version_1", |_state| panic!("no disk")));
+            assert_eq!(error, format!("{PANICKED}: no disk"));
+            let other = |_state: &mut dyn Externalities| std::panic::panic_any(7);
+            assert_eq!(said(ask_state("get_version_1", other)), PANICKED);
+        });
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn raw_database(path: &Path) -> rocksdb::DB {
     rocksdb::DB::open_cf(&rocksdb::Options::default(), path, COLUMNS).expect("raw")
 }
 
-/// All records but those that undo blocks, with nothing left in the journal.
+/// All records but those that undo blocks, once the database was opened and its journal settled.
 pub fn records(path: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
     let config = DatabaseConfig {
         history_blocks: u64::MAX,

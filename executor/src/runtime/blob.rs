@@ -168,7 +168,8 @@ fn unpack(code: &[u8], code_bytes_max: usize) -> Result<Cow<'_, [u8]>, RuntimeEr
     let too_large = RuntimeError::TooLarge {
         limit_bytes: code_bytes_max,
     };
-    let wasm = match decompress(code, code_bytes_max) {
+    // It counts one byte more than it may return.
+    let wasm = match decompress(code, code_bytes_max.min(usize::MAX - 1)) {
         Ok(wasm) => wasm,
         Err(BlobError::PossibleBomb) => return Err(too_large),
         Err(BlobError::Invalid) => return Err(RuntimeError::Compression),

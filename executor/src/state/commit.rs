@@ -126,7 +126,7 @@ impl Database {
         let mut batch = WriteBatch::default();
         put_patch(self.rocksdb(), &mut batch, &state.patch);
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
-        batch.put_cf(self.column(CF_META), META_STORED, number.encode());
+        batch.put_cf(self.column(CF_META), META_STORED, head.encode());
         self.write_state(batch, &state.patch)?;
         self.flush()?;
         Ok(head)
@@ -137,6 +137,7 @@ impl Database {
     ///
     /// # Errors
     /// [`CommitError::StaleParent`] when the head is not `parent` any more: nothing was written.
+    /// [`CommitError::NotNext`] when its number is not the one behind that of its parent: nothing was written.
     /// [`CommitError::State`] when the write failed: the block is in the database whole or not at
     /// all, and opening it again tells which.
     pub fn commit(
@@ -169,6 +170,12 @@ impl Database {
         let found = self.head()?.ok_or(StateError::NoHead)?;
         if found != undo.parent {
             return Err(stale(&undo.parent, &found));
+        }
+        if found.number.checked_add(1) != Some(block.number) {
+            return Err(CommitError::NotNext {
+                number: block.number,
+                head: found.number,
+            });
         }
         let key = number_key(block.number);
         let stored = (block.hash, &block.header, &block.extrinsics).encode();

@@ -242,7 +242,7 @@ impl Database {
         let mut batch = WriteBatch::default();
         batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
-        batch.put_cf(self.column(CF_META), META_STORED, head.number.encode());
+        batch.put_cf(self.column(CF_META), META_STORED, head.encode());
         self.write(batch)?;
         // Whatever the durability of blocks is, what they stand on is on the disk.
         self.rocksdb.flush_wal(true).map_err(StateError::from)?;
@@ -550,7 +550,7 @@ impl Database {
         batch.put_cf(self.column(CF_META), META_FORMAT, format_record());
         if let Some(head) = self.head()? {
             // There was no journal.
-            batch.put_cf(self.column(CF_META), META_STORED, head.number.encode());
+            batch.put_cf(self.column(CF_META), META_STORED, head.encode());
         }
         Ok(self.write(batch)?)
     }

@@ -144,6 +144,14 @@ pub enum CommitError {
         /// The head now.
         found: H256,
     },
+    /// The block has not the number behind that of its parent.
+    #[error("block {number} is not the one behind block {head}, the head")]
+    NotNext {
+        /// The block's number.
+        number: u64,
+        /// That of the head.
+        head: u64,
+    },
     /// The database already has a genesis.
     #[error("the database already holds a chain, with block {number} at its head")]
     NotEmpty {

@@ -113,7 +113,7 @@ impl Database {
         }
         let meta = self.column(CF_META);
         batch.put_cf(meta, META_HEAD, undo.parent.encode());
-        batch.put_cf(meta, META_STORED, undo.parent.number.encode());
+        batch.put_cf(meta, META_STORED, undo.parent.encode());
         self.write_state(batch, &undo.patch)?;
         Ok(undo.parent)
     }

@@ -3,7 +3,7 @@
 //! than what each of them changes. Until then their patches are in memory, and states are read through them. Nodes keep
 //! blocks that are not final in a journal as well (`sc-state-db`); here it is for all, however soon a block is final.
 //!
-//! Invariants: the columns hold the state of the block whose number is under `stored`, and for every block from there to
+//! Invariants: the columns hold the state of the block that is under `stored`, and for every block from there to
 //! the head there is a record; both change in one batch. Settling changes no state, so it may happen at any time, but for
 //! while blocks are reverted. The blocks in memory are at least those from what any snapshot taken later calls stored, to its
 //! head. Cost: the patches of so many blocks in memory, or so many bytes; a look into each where neither a cache nor an
@@ -31,6 +31,15 @@ const JOURNAL_BYTES: usize = 32 << 20;
 pub(super) struct Recent {
     pub(super) head: Head,
     pub(super) patch: Arc<Patch>,
+    /// Bytes of the patch, about.
+    bytes: usize,
+}
+
+impl Recent {
+    fn new(head: Head, patch: Arc<Patch>) -> Self {
+        let bytes = patch.bytes();
+        Self { head, patch, bytes }
+    }
 }
 
 /// What is stored of one.
@@ -80,19 +89,22 @@ impl Journal {
     /// Reads the records there are. Of a state that was never committed to, there are none.
     pub(super) fn load(&self, head: &Head) -> Result<(), StateError> {
         let shared = &self.shared;
-        let snapshot = shared.rocksdb.snapshot();
-        let stored = shared.stored_number(&snapshot)?;
+        let stored = shared.stored()?;
         let mut recent = Vec::new();
-        for number in stored.saturating_add(1)..=head.number {
+        for number in stored.number.saturating_add(1)..=head.number {
             let column = shared.column(CF_JOURNAL);
-            let record = snapshot.get_cf(column, number_key(number))?;
+            let record = shared.rocksdb.get_cf(column, number_key(number))?;
             let record = record.ok_or_else(|| damaged(format!("block {number} is missing")))?;
             let Stored { head, patch } = Stored::decode_all(&mut record.as_slice())
                 .map_err(|error| damaged(format!("block {number}: {error}")))?;
-            let patch = Arc::new(patch);
-            recent.push(Recent { head, patch });
+            if head.number != number {
+                let reason = format!("under block {number} there is block {}", head.number);
+                return Err(damaged(reason));
+            }
+            recent.push(Recent::new(head, Arc::new(patch)));
         }
-        if stored > head.number || recent.last().is_some_and(|last| last.head != *head) {
+        let last = recent.last().map_or(&stored, |last| &last.head);
+        if last != head {
             return Err(damaged(format!(
                 "it does not end with block {}",
                 head.number
@@ -112,28 +124,29 @@ impl Journal {
         let key = number_key(head.number);
         let record = (head, patch.as_ref()).encode();
         batch.put_cf(self.shared.column(CF_JOURNAL), key, record);
-        let added = Recent {
-            head,
-            patch: Arc::clone(patch),
-        };
-        let add = |recent: &[Recent]| recent.iter().cloned().chain([added]).collect();
-        self.shared.change(add);
+        let added = Recent::new(head, Arc::clone(patch));
+        self.shared.change(|recent| {
+            // One that was added, and never written because of a panic, is none.
+            let below = recent.iter().filter(|it| it.head.number < head.number);
+            below.cloned().chain([added]).collect()
+        });
     }
 
     /// Has what is in memory settled on another thread, if it is enough. Nobody may commit meanwhile: what is in memory
     /// must have been written.
     pub(super) fn settle_if_full(&self) {
         let recent = self.recent();
-        let bytes: usize = recent.iter().map(|block| block.patch.bytes()).sum();
-        if recent.len() < self.blocks_max && bytes < JOURNAL_BYTES {
+        let bytes: usize = recent.iter().map(|block| block.bytes).sum();
+        let has_room = |times: usize| {
+            recent.len() < self.blocks_max.saturating_mul(times)
+                && bytes < JOURNAL_BYTES.saturating_mul(times)
+        };
+        if has_room(1) {
             return;
         }
         let mut settling = self.lock_settling();
-        if settling
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
-            && recent.len() < self.blocks_max.saturating_mul(2)
-        {
+        let thread = settling.as_ref();
+        if thread.is_some_and(|thread| !thread.is_finished()) && has_room(2) {
             // What it does not settle, the next one does.
             return;
         }
@@ -201,27 +214,30 @@ impl Shared {
         column.expect("every column family is opened with the database")
     }
 
-    fn stored_number(&self, snapshot: &rocksdb::Snapshot<'_>) -> Result<u64, StateError> {
-        let record = snapshot.get_cf(self.column(CF_META), META_STORED)?;
-        decode_stored(record)
+    /// The block whose state the columns hold.
+    fn stored(&self) -> Result<Head, StateError> {
+        decode_stored(self.rocksdb.get_cf(self.column(CF_META), META_STORED)?)
     }
 
     /// Writes these, the first ones in memory, to their columns. A write that fails is the last one of this database.
     fn settle(&self, blocks: &[Recent]) {
-        let Some(last) = blocks.last() else {
+        let (Some(last), Ok(stored)) = (blocks.last(), self.stored()) else {
+            // Where it cannot be read, reads say so.
             return;
         };
         if self.poison.get().is_some() {
             return;
         }
+        // Some are settled, and still in memory, where settling has panicked.
+        let settled = blocks.partition_point(|block| block.head.number <= stored.number);
+        let unsettled = blocks.get(settled..).unwrap_or_default();
         let mut batch = WriteBatch::default();
-        let patches = blocks.iter().map(|block| block.patch.as_ref());
+        let patches = unsettled.iter().map(|block| block.patch.as_ref());
         put_patches(&self.rocksdb, &mut batch, patches);
-        for block in blocks {
+        for block in unsettled {
             batch.delete_cf(self.column(CF_JOURNAL), number_key(block.head.number));
         }
-        let stored = last.head.number.encode();
-        batch.put_cf(self.column(CF_META), META_STORED, stored);
+        batch.put_cf(self.column(CF_META), META_STORED, last.head.encode());
         fail::fail_point!("state::before_settling");
         // Until it is on the disk the journal is, in the same log.
         let written = self.rocksdb.write_opt(batch, &WriteOptions::default());
@@ -237,8 +253,8 @@ impl Shared {
 
 /// The blocks that stand between what a snapshot calls stored and its head, the last one first; `None` where they are
 /// not all among `recent`, which was read too early.
-pub(super) fn between(recent: &[Recent], stored: u64, head: &Head) -> Option<Patches> {
-    let count = usize::try_from(head.number.checked_sub(stored)?).ok()?;
+pub(super) fn between(recent: &[Recent], stored: &Head, head: &Head) -> Option<Patches> {
+    let count = usize::try_from(head.number.checked_sub(stored.number)?).ok()?;
     if count == 0 {
         return Some(Arc::new([]));
     }
@@ -254,9 +270,9 @@ pub(super) fn between(recent: &[Recent], stored: u64, head: &Head) -> Option<Pat
 }
 
 /// What is under `stored`.
-pub(super) fn decode_stored(record: Option<Vec<u8>>) -> Result<u64, StateError> {
+pub(super) fn decode_stored(record: Option<Vec<u8>>) -> Result<Head, StateError> {
     let record = record.ok_or_else(|| damaged("what is settled is missing".to_owned()))?;
-    u64::decode_all(&mut record.as_slice())
+    Head::decode_all(&mut record.as_slice())
         .map_err(|error| damaged(format!("what is settled: {error}")))
 }
 
@@ -264,5 +280,174 @@ fn damaged(reason: String) -> StateError {
     StateError::Damaged {
         record: CF_JOURNAL,
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sp_core::storage::{StateVersion, Storage};
+    use sp_externalities::Externalities;
+
+    use super::*;
+    use crate::state::{
+        BlockLayers, BlockRecord, CommitError, DatabaseConfig, Durability, Extensions, OpenError,
+        schema::FlatSpace,
+    };
+
+    fn open(folder: &tempfile::TempDir, journal_blocks: u64) -> Result<Database, OpenError> {
+        let config = DatabaseConfig {
+            journal_blocks,
+            ..DatabaseConfig::new(Durability::Buffered)
+        };
+        Database::open_with(folder.path(), config)
+    }
+
+    fn begun(folder: &tempfile::TempDir, journal_blocks: u64) -> Database {
+        let database = open(folder, journal_blocks).expect("opens");
+        let storage = Storage {
+            top: [(b"number".to_vec(), 0_u64.encode())].into(),
+            ..Storage::default()
+        };
+        let prepared = database.prepare_state(&storage, StateVersion::V1);
+        let imported = database.import_state(prepared.expect("a state"), 0, Default::default());
+        imported.expect("imports");
+        database
+    }
+
+    /// Commits a block of this number that says so in its state.
+    fn commit(database: &Database, number: u64) -> Result<Head, CommitError> {
+        let view = database.view().expect("a head");
+        let mut layers = BlockLayers::new(&view, Extensions::new());
+        let write = |ext: &mut dyn Externalities| {
+            ext.place_storage(b"number".to_vec(), Some(number.encode()));
+            ext.place_storage(vec![7; 40], (!number.is_multiple_of(3)).then(|| vec![7; 40]));
+        };
+        layers.run(write).expect("readable");
+        let changes = layers.finish(StateVersion::V1).expect("a root");
+        let record = BlockRecord {
+            number,
+            hash: sp_core::H256::from_low_u64_be(number),
+            header: Vec::new(),
+            extrinsics: Vec::new(),
+            receipts: Vec::new(),
+        };
+        database.commit(view.head(), changes, &record)
+    }
+
+    /// The number in a state, which is the head's.
+    fn look(database: &Database) -> u64 {
+        let view = database.view().expect("a head");
+        let key = FlatSpace::top().key(b"number");
+        let number = view.uncached(&key).expect("readable").expect("there");
+        assert_eq!(number, view.head().number.encode());
+        view.head().number
+    }
+
+    #[test]
+    fn states_are_right_while_others_are_committed_and_settled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = begun(&folder, 1);
+        const BLOCKS: u64 = 300;
+        std::thread::scope(|scope| {
+            let looks = || {
+                let mut seen = 0;
+                while seen < BLOCKS {
+                    let number = look(&database);
+                    assert!(number >= seen, "{number} behind {seen}");
+                    seen = number;
+                }
+            };
+            let readers = [(); 2].map(|()| scope.spawn(looks));
+            for number in 1..=BLOCKS {
+                commit(&database, number).expect("commits");
+            }
+            for reader in readers {
+                reader.join().expect("all states are right");
+            }
+        });
+        database.settle().expect("settles");
+        assert!(database.journal().recent().is_empty());
+        let mut records = database.entries(CF_JOURNAL);
+        records.seek_to_first();
+        assert!(!records.valid());
+        let checked = database.view().expect("a head").check_values(|_| {});
+        assert_eq!(checked.expect("the trie's").keys, 1);
+    }
+
+    #[test]
+    fn a_block_has_the_number_behind_the_heads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = begun(&folder, 16);
+        commit(&database, 1).expect("commits");
+        for number in [0, 1, 3, u64::MAX] {
+            let error = commit(&database, number).expect_err("not the next");
+            let refused =
+                matches!(error, CommitError::NotNext { number: own, head: 1 } if own == number);
+            assert!(refused, "{error}");
+        }
+        commit(&database, 2).expect("nothing was written");
+        assert_eq!(look(&database), 2);
+    }
+
+    #[test]
+    fn a_journal_that_lacks_something_is_refused() {
+        type Damage = fn(&Database, &rocksdb::ColumnFamily);
+        let damages: [(Damage, &str); 5] = [
+            (
+                |database, journal| {
+                    let removed = database.rocksdb().delete_cf(journal, number_key(2));
+                    removed.expect("written");
+                },
+                "block 2 is missing",
+            ),
+            (
+                |database, journal| {
+                    let put = database.rocksdb().put_cf(journal, number_key(3), b"?");
+                    put.expect("written");
+                },
+                "block 3: ",
+            ),
+            (
+                |database, journal| {
+                    let third = database.rocksdb().get_cf(journal, number_key(3));
+                    let third = third.expect("readable").expect("there");
+                    let put = database.rocksdb().put_cf(journal, number_key(2), third);
+                    put.expect("written");
+                },
+                "under block 2 there is block 3",
+            ),
+            (
+                |database, _journal| {
+                    let meta = database.column(CF_META);
+                    let removed = database.rocksdb().delete_cf(meta, META_STORED);
+                    removed.expect("written");
+                },
+                "what is settled is missing",
+            ),
+            (
+                |database, _journal| {
+                    let mut later = database.head().expect("readable").expect("a head");
+                    later.number += 1;
+                    let meta = database.column(CF_META);
+                    let put = database.rocksdb().put_cf(meta, META_STORED, later.encode());
+                    put.expect("written");
+                },
+                "it does not end with block 3",
+            ),
+        ];
+        for (damage, said) in damages {
+            let folder = tempfile::tempdir().expect("a folder");
+            let database = begun(&folder, 16);
+            for number in 1..=3 {
+                commit(&database, number).expect("commits");
+            }
+            drop(database);
+            let database = open(&folder, 16).expect("as it was left");
+            assert_eq!(look(&database), 3);
+            damage(&database, database.column(CF_JOURNAL));
+            drop(database);
+            let error = open(&folder, 16).expect_err("damaged").to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

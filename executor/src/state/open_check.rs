@@ -10,13 +10,22 @@ use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
     CheckError, Database, Head, StateError,
-    schema::{CF_BLOCKS, CF_FLAT, CF_JOURNAL, CF_RECEIPTS, CF_UNDO, number_key, parse_number_key},
+    journal::decode_stored,
+    schema::{
+        CF_BLOCKS, CF_FLAT, CF_JOURNAL, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, META_STORED,
+        number_key, parse_number_key,
+    },
 };
 
 impl Database {
     /// The root of the head's trie is there, and the head is the last block.
     pub(super) fn check_head(&self, head: &Head) -> Result<(), StateError> {
-        self.check_root(head)?;
+        let view = self.view_of(*head);
+        check_root(head, |key| view.stored_node(key))?;
+        if let Some(stored) = self.stored()? {
+            // What the journal holds is none of the columns'.
+            check_root(&stored, |key| self.bytes(CF_NODES, key))?;
+        }
         self.check_records(head)
     }
 
@@ -61,20 +70,10 @@ impl Database {
         Ok(numbers)
     }
 
-    fn check_root(&self, head: &Head) -> Result<(), StateError> {
-        let root = head.state_root;
-        if root == empty_trie_root::<LayoutV1<Blake2Hasher>>() {
-            return Ok(());
-        }
-        let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
-        let reason = match self.view_of(*head).stored_node(&key)? {
-            Some(node) if Blake2Hasher::hash(&node) == root => return Ok(()),
-            Some(_) => "is not what its hash says",
-            None => "is not in the database",
-        };
-        Err(StateError::Trie {
-            reason: format!("the root {root:?} of block {} {reason}", head.number),
-        })
+    /// The block whose state the columns hold.
+    fn stored(&self) -> Result<Option<Head>, StateError> {
+        let record = self.bytes(CF_META, META_STORED)?;
+        record.map(|record| decode_stored(Some(record))).transpose()
     }
 
     /// Of the block whose state was imported there is no record.
@@ -101,6 +100,26 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// The root of a block's trie is among the nodes.
+fn check_root(
+    head: &Head,
+    node: impl FnOnce(&[u8]) -> Result<Option<Vec<u8>>, StateError>,
+) -> Result<(), StateError> {
+    let root = head.state_root;
+    if root == empty_trie_root::<LayoutV1<Blake2Hasher>>() {
+        return Ok(());
+    }
+    let key = prefixed_key::<Blake2Hasher>(&root, EMPTY_PREFIX);
+    let reason = match node(&key)? {
+        Some(node) if Blake2Hasher::hash(&node) == root => return Ok(()),
+        Some(_) => "is not what its hash says",
+        None => "is not in the database",
+    };
+    Err(StateError::Trie {
+        reason: format!("the root {root:?} of block {} {reason}", head.number),
+    })
 }
 
 fn damaged(record: &'static str, reason: String) -> StateError {

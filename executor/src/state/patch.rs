@@ -233,3 +233,66 @@ fn put_entries<'e>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Database, Durability};
+
+    /// Of all programs of four patches on two keys: what they leave together is what they leave one after the other.
+    #[test]
+    fn patches_together_are_patches_in_turn() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = Database::open(folder.path(), Durability::Buffered).expect("opens");
+        let keys = [vec![1; 40], vec![2; 40]];
+        let column = database.column(CF_NODES);
+        for program in 0..3_u32.pow(8) * 4 {
+            let mut draw = program;
+            let mut next = |bound: u32| {
+                let drawn = draw % bound;
+                draw /= bound;
+                drawn
+            };
+            let mut model: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            for key in &keys {
+                database.rocksdb().delete_cf(column, key).expect("written");
+                if next(2) == 1 {
+                    database
+                        .rocksdb()
+                        .put_cf(column, key, b"0")
+                        .expect("written");
+                    model.insert(key.clone(), b"0".to_vec());
+                }
+            }
+            let patches = [(); 4].map(|()| {
+                let mut nodes = Vec::new();
+                for key in &keys {
+                    let node = vec![u8::try_from(next(3)).expect("small")];
+                    // What is there is removed or stays, what is not comes or does not.
+                    match (node[0], model.contains_key(key)) {
+                        (0, true) => {
+                            model.remove(key);
+                            nodes.push((key.clone(), None));
+                        }
+                        (1.., false) => {
+                            model.insert(key.clone(), node.clone());
+                            nodes.push((key.clone(), Some(node)));
+                        }
+                        _ => {}
+                    }
+                }
+                Patch {
+                    nodes: Entries::new(nodes),
+                    ..Patch::default()
+                }
+            });
+            let mut batch = WriteBatch::default();
+            put_patches(database.rocksdb(), &mut batch, patches.iter());
+            database.rocksdb().write(batch).expect("written");
+            for key in &keys {
+                let node = database.rocksdb().get_cf(column, key).expect("readable");
+                assert_eq!(node.as_ref(), model.get(key), "program {program}");
+            }
+        }
+    }
+}

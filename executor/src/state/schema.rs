@@ -11,7 +11,7 @@
 //! | `undo` | number (u64 BE) | SCALE (parent [`Head`], what was in `flat`, what was in `nodes`): what undoes a block |
 //! | `meta` | `format` | magic ++ format version (u32 LE) |
 //! | `meta` | `head` | SCALE [`Head`] |
-//! | `meta` | `stored` | SCALE u64: the block whose state `flat` and `nodes` hold |
+//! | `meta` | `stored` | SCALE [`Head`]: the block whose state `flat` and `nodes` hold |
 //!
 //! `child` is the child trie's storage key without `:child_storage:default:`. The roots of child
 //! tries are values of the top trie, under their prefixed keys. Order of bytes is order of keys, so

@@ -353,11 +353,12 @@ impl<'db> StateView<'db> {
                 break;
             };
             // Who is topmost decides.
-            let above = patches.iter_mut().filter_map(|patch| {
-                let (_, is_there) = patch.next_if(|(patched, _)| *patched == key)?;
-                Some(is_there)
-            });
-            let decided = above.collect::<Vec<_>>().first().copied();
+            let mut decided = None;
+            for patch in &mut patches {
+                if let Some((_, is_there)) = patch.next_if(|(patched, _)| *patched == key) {
+                    decided = decided.or(Some(is_there));
+                }
+            }
             if decided.unwrap_or(true) {
                 found.push_back(stripped.to_vec());
             }

@@ -27,8 +27,14 @@ impl Database {
             let head: Option<Head> = decoded("head", snapshot.get_cf(meta, META_HEAD)?)?;
             let head = head.ok_or(StateError::NoHead)?;
             let stored = decode_stored(snapshot.get_cf(meta, META_STORED)?)?;
+            if stored.number > head.number {
+                return Err(StateError::Damaged {
+                    record: "stored",
+                    reason: format!("it is behind block {}, the head", head.number),
+                });
+            }
             // Where a block was committed since the journal was looked at, the snapshot is behind it.
-            if let Some(recent) = between(&recent, stored, &head) {
+            if let Some(recent) = between(&recent, &stored, &head) {
                 return Ok(StateView::new(self, snapshot, head, epoch, recent));
             }
         }
