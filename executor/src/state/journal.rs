@@ -320,7 +320,10 @@ mod tests {
         let mut layers = BlockLayers::new(&view, Extensions::new());
         let write = |ext: &mut dyn Externalities| {
             ext.place_storage(b"number".to_vec(), Some(number.encode()));
-            ext.place_storage(vec![7; 40], (!number.is_multiple_of(3)).then(|| vec![7; 40]));
+            ext.place_storage(
+                vec![7; 40],
+                (!number.is_multiple_of(3)).then(|| vec![7; 40]),
+            );
         };
         layers.run(write).expect("readable");
         let changes = layers.finish(StateVersion::V1).expect("a root");

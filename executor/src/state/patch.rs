@@ -69,10 +69,19 @@ impl Entries {
         self.list.get(found.ok()?)
     }
 
-    /// Those whose keys are not less than `start`.
-    fn from(&self, start: &[u8]) -> &[Entry] {
-        let begin = self.list.partition_point(|(key, _)| key.as_slice() < start);
-        self.list.get(begin..).unwrap_or_default()
+    /// The place of the first whose key is not less than `start`. Where a walk goes on it is `near`, or behind it.
+    fn position(&self, start: &[u8], near: usize) -> usize {
+        let is_before = |place: usize| {
+            let entry = self.list.get(place);
+            entry.is_some_and(|(key, _)| key.as_slice() < start)
+        };
+        let begins_at = |place: usize| {
+            let follows = place.checked_sub(1).is_none_or(is_before);
+            place <= self.list.len() && follows && !is_before(place)
+        };
+        let mut nearby = [near, near.saturating_add(1)].into_iter();
+        let found = nearby.find(|place| begins_at(*place));
+        found.unwrap_or_else(|| self.list.partition_point(|(key, _)| key.as_slice() < start))
     }
 }
 
@@ -154,9 +163,15 @@ impl Patch {
             .sum()
     }
 
-    /// The entries of `flat` from `start` on, in order, and whether they are written.
-    pub(super) fn from(&self, start: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
-        let entries = self.flat.from(start).iter();
+    /// The entries of `flat` from `start` on, in order, and whether they are written. The cursor says where they may begin, and
+    /// then, where they do.
+    pub(super) fn from(
+        &self,
+        start: &[u8],
+        cursor: &mut usize,
+    ) -> impl Iterator<Item = (&[u8], bool)> {
+        *cursor = self.flat.position(start, *cursor);
+        let entries = self.flat.list.iter().skip(*cursor);
         entries.map(|(key, value)| (key.as_slice(), value.is_some()))
     }
 }
@@ -239,6 +254,22 @@ mod tests {
     use super::*;
     use crate::state::{Database, Durability};
 
+    #[test]
+    fn wherever_a_cursor_stands_a_walk_begins_at_its_place() {
+        let list: Vec<_> = [1_u8, 3, 5, 7].map(|key| (vec![key], None)).into();
+        for length in 0..=list.len() {
+            let entries = Entries::new(list[..length].to_vec());
+            for start in 0..9_u8 {
+                let expected = list[..length]
+                    .iter()
+                    .filter(|(key, _)| key[0] < start)
+                    .count();
+                for near in 0..7 {
+                    assert_eq!(entries.position(&[start], near), expected, "{start} {near}");
+                }
+            }
+        }
+    }
     /// Of all programs of four patches on two keys: what they leave together is what they leave one after the other.
     #[test]
     fn patches_together_are_patches_in_turn() {

@@ -58,6 +58,8 @@ pub struct StateView<'db> {
     patches: Vec<Arc<Patch>>,
     /// What lies between that head and what the snapshot shows.
     recent: Patches,
+    /// Where the last walk began in each of these.
+    cursors: Mutex<Vec<usize>>,
     /// The uncommitted block whose state this is.
     on: Option<Arc<UncommittedBlock>>,
     /// What is written over it, where something reads ahead.
@@ -93,6 +95,7 @@ impl<'db> StateView<'db> {
             epoch,
             patches: Vec::new(),
             recent,
+            cursors: Mutex::default(),
             on: None,
             written: database.reads_ahead().then(Written::default),
             gathered: Arc::new(Gathered::new(database.gathers())),
@@ -340,7 +343,11 @@ impl<'db> StateView<'db> {
         let begin = || self.database.entries_as_of(CF_FLAT, &self.snapshot);
         let mut entries = self.walker.walk(&start, begin);
         let patches = self.patches.iter().chain(self.recent.iter());
-        let mut patches: Vec<_> = patches.map(|patch| patch.from(&start).peekable()).collect();
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        cursors.resize(self.patches.len() + self.recent.len(), 0);
+        let patches = patches.zip(cursors.iter_mut());
+        let patches = patches.map(|(patch, cursor)| patch.from(&start, cursor).peekable());
+        let mut patches: Vec<_> = patches.collect();
         let mut found = VecDeque::new();
         while found.len() < count {
             let patched = patches.iter_mut().filter_map(|patch| patch.peek());

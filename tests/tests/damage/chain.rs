@@ -134,16 +134,9 @@ fn contents(view: &StateView<'_>) -> Result<Values, StateError> {
     Ok(values)
 }
 
-/// Some blocks are in the columns, and some in the journal.
-fn config() -> DatabaseConfig {
-    DatabaseConfig {
-        journal_blocks: 2,
-        ..DatabaseConfig::new(Durability::Buffered)
-    }
-}
-
 fn open(path: &Path) -> Result<Database, String> {
-    Database::open_existing(path, config()).map_err(text)
+    let config = DatabaseConfig::new(Durability::Buffered);
+    Database::open_existing(path, config).map_err(text)
 }
 
 /// How long the log is, which is one file.
@@ -217,7 +210,7 @@ impl Chain {
             storage = ext.into_storages();
             blocks.push(known(number, &storage));
         }
-        let database = Database::open_with(&path, config()).expect("made");
+        let database = Database::open(&path, Durability::Buffered).expect("made");
         let prepared = database.prepare_state(&genesis, VERSION).expect("state");
         let head = database.import_state(prepared, 0, blocks[0].head.hash);
         assert_eq!(head.expect("imports"), blocks[0].head);
@@ -226,6 +219,8 @@ impl Chain {
         for block in tables {
             commit(&database, block).expect("commits");
         }
+        // Tables of values and nodes hold what these have changed, and the journal the later ones.
+        database.settle().expect("settles");
         drop(database);
         let entries = into_tables(&path);
         let database = open(&path).expect("opens");
