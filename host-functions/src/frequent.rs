@@ -2,7 +2,7 @@
 //!
 //! They do what the originals in `sp-io` do, without a span of `tracing` around each call, which costs more than most of
 //! them do, and without copying what was copied out of the guest already. They are registered over the originals by
-//! name, see [`crate::set`]. In guests of ours they are bound by [`crate::direct`].
+//! name, see [`crate::set`]. In guests of ours the module `direct` binds them.
 //!
 //! Invariant: answers, effects and panics are those of the originals; the tests compare them.
 
