@@ -7,6 +7,7 @@
 
 use std::{
     any::TypeId,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -105,7 +106,7 @@ fn register_storage<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::
         |mut caller: Caller<'_, T::State>, key: FatPointer| -> Returned<FatPointer> {
             answer(&mut caller, |bytes| {
                 let key = storage_argument(bytes, key, "key", "get")?;
-                let value = ask_state("get_version_1", |state| state.storage(key))?;
+                let value = ask_state("get", |state| state.storage(key))?;
                 Ok(Answer::value(value))
             })
             .map_err(Error::msg)
@@ -122,7 +123,7 @@ fn register_storage<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::
         |mut caller: Caller<'_, T::State>, key: FatPointer| -> Returned<u32> {
             look(&mut caller, |bytes| {
                 let key = storage_argument(bytes, key, "key", "exists")?;
-                let exists = ask_state("exists_version_1", |state| state.exists_storage(key))?;
+                let exists = ask_state("exists", |state| state.exists_storage(key))?;
                 Ok(u32::from(exists))
             })
             .map_err(Error::msg)
@@ -133,29 +134,35 @@ fn register_storage<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::
         |mut caller: Caller<'_, T::State>, key: FatPointer| -> Returned<()> {
             look(&mut caller, |bytes| {
                 let key = storage_argument(bytes, key, "key", "clear")?;
-                ask_state("clear_version_1", |state| state.clear_storage(key))
+                ask_state("clear", |state| state.clear_storage(key))
             })
             .map_err(Error::msg)
         },
     )?;
+    register_write(registry, "set", |state, key, value| {
+        state.set_storage(key, value);
+    })?;
+    register_write(registry, "append", |state, key, value| {
+        state.storage_append(key, value);
+    })
+}
+
+/// A function that does something with a key and a value.
+fn register_write<T: HostFunctionRegistry>(
+    registry: &mut T,
+    function: &'static str,
+    write: impl Fn(&mut dyn Externalities, Vec<u8>, Vec<u8>) + Send + Sync + 'static,
+) -> Result<(), T::Error> {
     registry.register_static(
-        "ext_storage_set_version_1",
-        |mut caller: Caller<'_, T::State>, key: FatPointer, value: FatPointer| -> Returned<()> {
+        &format!("ext_storage_{function}_version_1"),
+        move |mut caller: Caller<'_, T::State>,
+              key: FatPointer,
+              value: FatPointer|
+              -> Returned<()> {
             look(&mut caller, |bytes| {
-                let key = storage_argument(bytes, key, "key", "set")?.to_vec();
-                let value = storage_argument(bytes, value, "value", "set")?.to_vec();
-                ask_state("set_version_1", |state| state.set_storage(key, value))
-            })
-            .map_err(Error::msg)
-        },
-    )?;
-    registry.register_static(
-        "ext_storage_append_version_1",
-        |mut caller: Caller<'_, T::State>, key: FatPointer, value: FatPointer| -> Returned<()> {
-            look(&mut caller, |bytes| {
-                let key = storage_argument(bytes, key, "key", "append")?.to_vec();
-                let value = storage_argument(bytes, value, "value", "append")?.to_vec();
-                ask_state("append_version_1", |state| state.storage_append(key, value))
+                let key = storage_argument(bytes, key, "key", function)?.to_vec();
+                let value = storage_argument(bytes, value, "value", function)?.to_vec();
+                ask_state(function, |state| write(state, key, value))
             })
             .map_err(Error::msg)
         },
@@ -172,7 +179,7 @@ fn read<C: AsContextMut<Data: 'static>>(
     let left = look(context, |bytes| {
         let key = storage_argument(bytes, key, "key", "read")?;
         storage_argument(bytes, out, "value_out", "read")?;
-        let value = ask_state("read_version_1", |state| state.storage(key))?;
+        let value = ask_state("read", |state| state.storage(key))?;
         let Some(value) = value else { return Ok(None) };
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let data = value.get(offset..).unwrap_or_default();
@@ -286,25 +293,24 @@ fn address(pointer: FatPointer) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Address and length.
-fn parts(pointer: FatPointer) -> (u32, usize) {
-    let length = usize::try_from(pointer >> 32).unwrap_or(usize::MAX);
-    (address(pointer), length)
-}
-
 /// The bytes of the guest's memory that are pointed to.
 fn range(bytes: &[u8], pointer: FatPointer) -> Result<&[u8], String> {
-    let (address, length) = parts(pointer);
-    let from = usize::try_from(address).ok();
-    let range = from.and_then(|from| bytes.get(from..)?.get(..length));
-    range.ok_or_else(|| out_of_bounds(address, length))
+    Ok(&bytes[bounds(bytes, pointer)?])
 }
 
 fn range_mut(bytes: &mut [u8], pointer: FatPointer) -> Result<&mut [u8], String> {
-    let (address, length) = parts(pointer);
-    let from = usize::try_from(address).ok();
-    let range = from.and_then(|from| bytes.get_mut(from..)?.get_mut(..length));
-    range.ok_or_else(|| out_of_bounds(address, length))
+    let bounds = bounds(bytes, pointer)?;
+    Ok(&mut bytes[bounds])
+}
+
+/// Where they are, which is within the memory.
+fn bounds(bytes: &[u8], pointer: FatPointer) -> Result<Range<usize>, String> {
+    let address = address(pointer);
+    let length = usize::try_from(pointer >> 32).unwrap_or(usize::MAX);
+    let from = usize::try_from(address).unwrap_or(usize::MAX);
+    let end = from.checked_add(length).filter(|end| *end <= bytes.len());
+    end.map(|end| from..end)
+        .ok_or_else(|| out_of_bounds(address, length))
 }
 
 /// What could not be read, as the interfaces say it.
@@ -344,11 +350,11 @@ fn storage_argument<'b>(
 }
 
 /// Asks the state that the guest runs on. It may panic: Substrate's does where it cannot be read.
-fn ask_state<R>(method: &str, ask: impl FnOnce(&mut dyn Externalities) -> R) -> Answered<R> {
+fn ask_state<R>(function: &str, ask: impl FnOnce(&mut dyn Externalities) -> R) -> Answered<R> {
     let asked = catch_unwind(AssertUnwindSafe(|| with_externalities(ask)));
     let outside = || {
         panicked(&format!(
-            "`{method}` called outside of an Externalities-provided environment."
+            "`{function}_version_1` called outside of an Externalities-provided environment."
         ))
     };
     match asked {
@@ -559,12 +565,12 @@ mod tests {
     fn a_state_that_panics_ends_the_call() {
         let said = |error: Result<(), String>| error.expect_err("it panicked");
         TestExternalities::default().execute_with(|| {
-            let error = said(ask_state("get_version_1", |_state| panic!("block {}", 7)));
+            let error = said(ask_state("get", |_state| panic!("block {}", 7)));
             assert_eq!(error, format!("{PANICKED}: block 7"));
-            let error = said(ask_state("get_version_1", |_state| panic!("no disk")));
+            let error = said(ask_state("get", |_state| panic!("no disk")));
             assert_eq!(error, format!("{PANICKED}: no disk"));
             let other = |_state: &mut dyn Externalities| std::panic::panic_any(7);
-            assert_eq!(said(ask_state("get_version_1", other)), PANICKED);
+            assert_eq!(said(ask_state("get", other)), PANICKED);
         });
     }
 

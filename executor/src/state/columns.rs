@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, DataBlockIndexType, Options,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, DataBlockIndexType, Options,
 };
 
 use super::{
@@ -96,6 +96,12 @@ pub(super) fn columns(config: &DatabaseConfig) -> Vec<ColumnFamilyDescriptor> {
         ColumnFamilyDescriptor::new(*name, options)
     };
     COLUMNS.iter().map(column).collect()
+}
+
+/// A column family of a database that is open: all of them were opened with it.
+pub(super) fn column<'d>(rocksdb: &'d DB, name: &'static str) -> &'d ColumnFamily {
+    let column = rocksdb.cf_handle(name);
+    column.expect("every column family is opened with the database")
 }
 
 /// What the files of a column are like.

@@ -16,7 +16,7 @@ use rocksdb::{DB, DBRecoveryMode, WriteBatch, WriteOptions, checkpoint::Checkpoi
 use super::{
     DatabaseConfig, Durability, Head, OpenError, Recovery, StateError,
     cache::ReadCache,
-    columns::{COLUMNS, check_columns, columns, destroy, open_error, options},
+    columns::{COLUMNS, check_columns, column, columns, destroy, open_error, options},
     folder::{
         Folder, checked, inspect_folder, is_to_be_checked, let_be_checked, lock, mark, unmark,
     },
@@ -538,11 +538,9 @@ impl Database {
         Ok(first)
     }
 
-    /// A column family; all of them were opened with the database.
+    /// A column family.
     pub(super) fn column(&self, name: &'static str) -> &rocksdb::ColumnFamily {
-        self.rocksdb
-            .cf_handle(name)
-            .expect("every column family is opened with the database")
+        column(&self.rocksdb, name)
     }
 
     fn write_format(&self) -> Result<(), OpenError> {

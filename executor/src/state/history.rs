@@ -84,13 +84,13 @@ impl Database {
     /// whole.
     pub fn revert_to(&self, number: u64) -> Result<Head, HistoryError> {
         let _commits = self.lock_commits();
-        // What the columns hold is the head's then.
-        self.journal().settle();
-        self.check_poison()?;
         let mut head = self.head()?.ok_or(StateError::NoHead)?;
         if number > head.number || number < self.oldest_state()? {
             return Err(self.out_of_reach(number)?);
         }
+        // What is taken back is taken from the columns.
+        self.journal().settle();
+        self.check_poison()?;
         while head.number > number {
             head = self.revert_one(&head)?;
             fail::fail_point!("state::between_reverts");

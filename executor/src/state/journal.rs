@@ -19,6 +19,8 @@ use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::{
     Database, Head, StateError,
+    columns::column,
+    db::decoded,
     patch::{Patch, put_patches},
     schema::{CF_JOURNAL, CF_META, META_STORED, number_key},
 };
@@ -210,8 +212,7 @@ impl Shared {
     }
 
     fn column(&self, name: &'static str) -> &rocksdb::ColumnFamily {
-        let column = self.rocksdb.cf_handle(name);
-        column.expect("every column family is opened with the database")
+        column(&self.rocksdb, name)
     }
 
     /// The block whose state the columns hold.
@@ -271,9 +272,8 @@ pub(super) fn between(recent: &[Recent], stored: &Head, head: &Head) -> Option<P
 
 /// What is under `stored`.
 pub(super) fn decode_stored(record: Option<Vec<u8>>) -> Result<Head, StateError> {
-    let record = record.ok_or_else(|| damaged("what is settled is missing".to_owned()))?;
-    Head::decode_all(&mut record.as_slice())
-        .map_err(|error| damaged(format!("what is settled: {error}")))
+    let stored = decoded("stored", record)?;
+    stored.ok_or_else(|| damaged("what is settled is missing".to_owned()))
 }
 
 fn damaged(reason: String) -> StateError {

@@ -10,7 +10,6 @@ use sp_trie::{EMPTY_PREFIX, LayoutV1, empty_trie_root, prefixed_key};
 
 use super::{
     CheckError, Database, Head, StateError,
-    journal::decode_stored,
     schema::{
         CF_BLOCKS, CF_FLAT, CF_JOURNAL, CF_META, CF_NODES, CF_RECEIPTS, CF_UNDO, META_STORED,
         number_key, parse_number_key,
@@ -22,7 +21,7 @@ impl Database {
     pub(super) fn check_head(&self, head: &Head) -> Result<(), StateError> {
         let view = self.view_of(*head);
         check_root(head, |key| view.stored_node(key))?;
-        if let Some(stored) = self.stored()? {
+        if let Some(stored) = self.record(CF_META, META_STORED)? {
             // What the journal holds is none of the columns'.
             check_root(&stored, |key| self.bytes(CF_NODES, key))?;
         }
@@ -68,12 +67,6 @@ impl Database {
         }
         records.status()?;
         Ok(numbers)
-    }
-
-    /// The block whose state the columns hold.
-    fn stored(&self) -> Result<Option<Head>, StateError> {
-        let record = self.bytes(CF_META, META_STORED)?;
-        record.map(|record| decode_stored(Some(record))).transpose()
     }
 
     /// Of the block whose state was imported there is no record.

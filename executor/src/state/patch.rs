@@ -13,6 +13,7 @@ use sp_state_machine::BackendTransaction;
 
 use super::{
     WriteSet,
+    columns::column,
     filter::Filter,
     schema::{CF_FLAT, CF_NODES, FlatSpace},
 };
@@ -236,11 +237,10 @@ pub(super) fn put_patches<'p>(
 fn put_entries<'e>(
     rocksdb: &DB,
     batch: &mut WriteBatch,
-    column: &'static str,
+    name: &'static str,
     entries: impl Iterator<Item = (&'e Vec<u8>, &'e Option<Vec<u8>>)>,
 ) {
-    let column = rocksdb.cf_handle(column);
-    let column = column.expect("every column family is opened with the database");
+    let column = column(rocksdb, name);
     for (key, value) in entries {
         match value {
             Some(value) => batch.put_cf(column, key, value),

@@ -29,6 +29,7 @@ use super::{
     Place,
     before::Gathered,
     cache::{Epoch, ReadCache, Value},
+    columns::column,
     journal::Patches,
     node_reader::Prefix,
     patch::{Patch, node_in, value_in},
@@ -207,8 +208,7 @@ impl Nodes {
         if let Some(value) = value_in(self.recent.iter(), key) {
             return Ok(value.map(Arc::from));
         }
-        let column = self.rocksdb.cf_handle(CF_FLAT);
-        let column = column.expect("every column family is opened with the database");
+        let column = column(&self.rocksdb, CF_FLAT);
         let value = self.rocksdb.get_pinned_cf(column, key)?;
         Ok(value.as_deref().map(Arc::from))
     }
@@ -246,9 +246,7 @@ impl TrieBackendStorage<Blake2Hasher> for Nodes {
         if let Some(node) = node_in(self.recent.iter(), &key) {
             return Ok(Some(node.to_vec()));
         }
-        let Some(column) = self.rocksdb.cf_handle(CF_NODES) else {
-            return Ok(None);
-        };
+        let column = column(&self.rocksdb, CF_NODES);
         let node = self.rocksdb.get_cf(column, &key);
         let node = node.map_err(|error| error.to_string())?;
         if let Some(node) = &node {

@@ -95,9 +95,7 @@ impl StateView<'_> {
         let bytes = writer.finish()?;
         Ok(StateFileStat::of(counts, bytes))
     }
-}
 
-impl StateView<'_> {
     /// The entries of a column, in order, as they are with those `above` it.
     fn each_entry(
         &self,
@@ -109,7 +107,7 @@ impl StateView<'_> {
         stored.seek_to_first();
         let mut above = above.iter().peekable();
         loop {
-            let (key, value) = match (stored.item(), above.peek()) {
+            let (key, value) = match (stored.item(), above.peek().copied()) {
                 (None, None) => break,
                 (Some((key, value)), Some((new, _))) if key < new.as_slice() => (key, Some(value)),
                 (Some((key, value)), None) => (key, Some(value)),
@@ -119,8 +117,10 @@ impl StateView<'_> {
                 each(key, value)?;
             }
             let is_stored = stored.key() == Some(key);
-            let key = key.to_vec();
-            above.next_if(|(new, _)| **new == key);
+            let is_above = above.peek().is_some_and(|(new, _)| new.as_slice() == key);
+            if is_above {
+                above.next();
+            }
             if is_stored {
                 stored.next();
             }
