@@ -8,7 +8,9 @@ use crate::fuel::{
 };
 use crate::instance::InstanceMode;
 use crate::memory::MemoryStrategy;
-use crate::runtime::{CODE_BYTES_MAX, CallContext, EngineConfig, GuestProfile, HeapPages};
+use crate::runtime::{
+    CODE_BYTES_MAX, CallContext, Compilation, EngineConfig, GuestProfile, HeapPages,
+};
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
 pub const WASM_STACK_BYTES_DEFAULT: usize = 1 << 20;
@@ -87,6 +89,8 @@ pub struct ExecutorConfig {
     pub code_bytes_max: usize,
     /// Whether compilation uses all cores. Default: true. Changes no result.
     pub parallel_compilation: bool,
+    /// How code is made. Changes no result.
+    pub compilation: Compilation,
     /// Threads beside the one of a block that verify its signatures ahead: best as many as there are idle cores. Each
     /// holds an instance and a view of the state. Default: none. Needs a meter that guests carry, so that such a thread
     /// can be stopped. Changes no result. The runtime is asked to begin the block and apply each extrinsic, and verdicts
@@ -120,6 +124,7 @@ impl Default for ExecutorConfig {
             runtimes_max: 4,
             code_bytes_max: CODE_BYTES_MAX,
             parallel_compilation: true,
+            compilation: Compilation::default(),
             verify_ahead_threads: 0,
         }
     }
@@ -191,6 +196,13 @@ impl ExecutorConfig {
             check,
             depth_bytes_max: self.consensus_fuel.map(|fuel| fuel.depth_bytes_max),
         })
+    }
+
+    /// Sets [`Self::compilation`].
+    #[must_use]
+    pub fn with_compilation(mut self, compilation: Compilation) -> Self {
+        self.compilation = compilation;
+        self
     }
 
     /// Sets [`Self::verify_ahead_threads`].
@@ -305,6 +317,7 @@ impl ExecutorConfig {
             hot_bytes_max: self.hot_bytes_max,
             verify_reset_every: self.verify_reset_every,
             parallel_compilation: self.parallel_compilation,
+            compilation: self.compilation,
         }
     }
 }

@@ -12,8 +12,10 @@ pub mod fuel;
 pub mod instance;
 mod memory;
 mod query;
+pub mod recording;
 pub mod runtime;
 pub mod state;
+pub mod timing;
 mod wasm_executor;
 
 pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};

@@ -278,7 +278,7 @@ pub(crate) fn check_continuity(
 }
 
 /// Compares what the fixture states about a block with its header.
-fn check_consistency(block: &Block, expected: &FixtureBlock) -> Result<(), ImportError> {
+pub(crate) fn check_consistency(block: &Block, expected: &FixtureBlock) -> Result<(), ImportError> {
     use codec::Encode;
     let header = &block.header;
     let diverged = |cause| Divergence::new(header.number, Step::Header, cause).into();

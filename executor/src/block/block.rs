@@ -136,7 +136,7 @@ impl Block {
 
     /// The header a block under construction starts from: number, parent and pre-runtime digest
     /// items; everything else is for the runtime to fill in.
-    pub(super) fn header_initial(&self) -> Header {
+    pub(crate) fn header_initial(&self) -> Header {
         let logs = self.header.digest.logs.iter();
         let pre_runtime = logs.filter(|item| matches!(item, DigestItem::PreRuntime(..)));
         Header {

@@ -19,6 +19,7 @@ use crate::{
     instance::{CallOutcome, Called, Trap, TrapKind},
     runtime::{CallContext, Runtime},
     state::{Access, BlockChanges, BlockLayers, BlockState},
+    timing::{self, BlockCall},
     wasm_executor::WasmExecutor,
 };
 
@@ -115,6 +116,13 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         self.layers.record_access();
     }
 
+    /// What was asked for and changed since the last extrinsic, or since notes are taken: by beginning the block, or by ending
+    /// it. `None` if no notes are taken.
+    pub fn take_access(&mut self) -> Option<Access> {
+        self.layers.settle_access();
+        self.layers.take_access()
+    }
+
     /// Fuel used so far, where it is counted and the block is not executed whole.
     pub fn fuel(&self) -> Option<&BlockFuel> {
         self.fuel.used()
@@ -136,7 +144,8 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// [`ExecutionError`] when the call has no outcome.
     pub fn initialize(&mut self, header: &Header) -> Result<Phase<InclusionMode>, ExecutionError> {
         let limits = self.fuel.of_initialize();
-        let Called { outcome, fuel } = self.call(INITIALIZE, &header.encode(), &limits)?;
+        let call = || self.call(INITIALIZE, &header.encode(), &limits);
+        let Called { outcome, fuel } = timing::call(BlockCall::Initialize, call)?;
         self.fuel.initialized(fuel);
         Ok(decoded(INITIALIZE, outcome, |output| match output {
             [] | [0] => Some(InclusionMode::AllExtrinsics),
@@ -157,14 +166,16 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             fuel: account,
         } = self;
         let limits = account.of_extrinsic();
-        let run = layers.layered(
-            |layers| {
-                let called = calls.call(layers, APPLY, extrinsic, &limits)?;
-                Ok::<_, ExecutionError>(account.extrinsic(called))
-            },
-            |run| run.as_ref().is_ok_and(|(outcome, _)| outcome.is_included()),
-        );
-        let (outcome, fuel) = run?;
+        let mut apply = |layers: &mut BlockLayers<'s, S>| {
+            layers.layered(
+                |layers| {
+                    let called = calls.call(layers, APPLY, extrinsic, &limits)?;
+                    Ok::<_, ExecutionError>(account.extrinsic(called))
+                },
+                |run| run.as_ref().is_ok_and(|(outcome, _)| outcome.is_included()),
+            )
+        };
+        let (outcome, fuel) = timing::call(BlockCall::Extrinsic, || apply(layers))?;
         Ok(ExtrinsicRun {
             outcome,
             fuel,
@@ -198,7 +209,8 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
         let old = !self.runtime().has_method(FINALIZE) && self.runtime().has_method(FINALIZE_OLD);
         let method = if old { FINALIZE_OLD } else { FINALIZE };
         let limits = self.fuel.of_finalize();
-        let Called { outcome, fuel } = self.call(method, &[], &limits)?;
+        let call = || self.call(method, &[], &limits);
+        let Called { outcome, fuel } = timing::call(BlockCall::Finalize, call)?;
         self.fuel.finalized(fuel);
         Ok(decoded(method, outcome, |mut output| {
             Header::decode_all(&mut output).ok()
@@ -211,7 +223,8 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// [`ExecutionError`] when the call has no outcome.
     pub fn execute_whole(&mut self, block: &[u8]) -> Result<Phase<()>, ExecutionError> {
         let limits = self.fuel.of_whole();
-        let Called { outcome, .. } = self.call(EXECUTE, block, &limits)?;
+        let call = || self.call(EXECUTE, block, &limits);
+        let Called { outcome, .. } = timing::call(BlockCall::Whole, call)?;
         Ok(decoded(EXECUTE, outcome, |_| Some(())))
     }
 

@@ -108,7 +108,10 @@ pub fn execute<S: BlockState, H: HostFunctions>(
 
 /// Twice the heap is for a whole block in one instance, and where fuel is in consensus a guest must find what it found
 /// when the block was built.
-fn context_of<H: HostFunctions>(executor: &WasmExecutor<H>, path: ExecutionPath) -> CallContext {
+pub(crate) fn context_of<H: HostFunctions>(
+    executor: &WasmExecutor<H>,
+    path: ExecutionPath,
+) -> CallContext {
     match (path, executor.fuel_rules()) {
         (ExecutionPath::Split, Some(_)) => CallContext::Build,
         _ => CallContext::Import,
@@ -229,7 +232,7 @@ fn execute_whole<S: BlockState, H: HostFunctions>(
 }
 
 /// Why an extrinsic of the body does not belong there; `None` if it does.
-fn refused(outcome: &ExtrinsicOutcome) -> Option<Cause> {
+pub(crate) fn refused(outcome: &ExtrinsicOutcome) -> Option<Cause> {
     match outcome {
         ExtrinsicOutcome::Applied | ExtrinsicOutcome::DispatchError { .. } => None,
         ExtrinsicOutcome::Invalid(reason) => Some(Cause::Refused(*reason)),
@@ -240,7 +243,7 @@ fn refused(outcome: &ExtrinsicOutcome) -> Option<Cause> {
 
 impl Cause {
     /// The first difference between the block's header and the one the runtime made.
-    fn of_headers(
+    pub(crate) fn of_headers(
         expected: &super::Header,
         computed: &super::Header,
         state_root: sp_core::H256,

@@ -17,6 +17,7 @@ use crate::{
     fuel::{CallLimits, CancelToken, Ending, Fuel, FuelUsed, GaugeError},
     memory::Area,
     runtime::{EntryPoint, ExportLookup, Form},
+    timing::{self, Phase},
 };
 
 /// How a guest call ended, as every machine would see it.
@@ -178,7 +179,10 @@ pub(super) fn call_entry_point(
     };
     // Only within the call faults are handled.
     area.inspect(|area| area.begin_run());
+    timing::watch(store);
+    let guest = timing::enter(Phase::Wasm);
     let returned = entry_point.call(&mut *store, (pointer, length));
+    drop(guest);
     area.inspect(|area| area.end_run());
     match returned {
         Ok(packed) => read_output(store, packed, area),

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     fuel::{CallLimits, Seat, StateMeter},
     runtime::{EntryPoint, Form, HeapPages},
+    timing::{self, Phase},
 };
 
 /// Runs `method` with `input` in a new instance of `form`, within `limits`, if fuel is counted; what
@@ -34,6 +35,7 @@ pub(crate) fn call_fresh(
         Admitted::Entry(entry_point) => entry_point,
         Admitted::Ended(called) => return Ok(called),
     };
+    let making = timing::enter(Phase::Instantiate);
     let mut store = new_store(form, heap);
     Seat::prepare(&mut store, &form.metering)?;
     let instance = match form.instance_pre.instantiate(&mut store) {
@@ -48,9 +50,12 @@ pub(crate) fn call_fresh(
     };
     let seat = Seat::find(&mut store, &instance, &form.metering, None)?;
     let gauge = seat.begin(limits, state)?;
+    drop(making);
     let ended = run(&mut store, &instance, form, entry_point, heap, input);
     let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
     let ending = gauge.ending(&store, trapped)?;
+    let _reset = timing::enter(Phase::Reset);
+    drop(store);
     verdict(ending, ended)
 }
 
@@ -63,6 +68,7 @@ fn run(
     heap: HeapPages,
     input: &[u8],
 ) -> Result<CallOutcome, CallError> {
+    let making = timing::enter(Phase::Instantiate);
     if let Some(start) = find_start(store, instance, form)?
         && let Err(error) = start.call(&mut *store, ())
     {
@@ -83,6 +89,7 @@ fn run(
     }
     store.data_mut().attach(memory, heap_base);
     let function = find_function(store, instance, entry_point)?;
+    drop(making);
     call_entry_point(store, &function, input, None)
 }
 

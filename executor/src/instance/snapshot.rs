@@ -24,6 +24,7 @@ use crate::{
     fuel::{CallLimits, Ending, MemoryFault, Seat, StateMeter},
     memory::{Area, Image, Resetter, Tracker, collect, first_difference},
     runtime::{EntryPoint, Form, HeapPages},
+    timing::{self, Phase},
 };
 
 /// Runs `method` with `input` in an instance of `pool`; otherwise as [`super::call_fresh`].
@@ -39,8 +40,11 @@ pub(crate) fn call_snapshot(
         Admitted::Entry(entry_point) => entry_point,
         Admitted::Ended(called) => return Ok(called),
     };
+    let taking = timing::enter(Phase::Instantiate);
     let mut slot = pool.take(form, heap)?;
+    drop(taking);
     let called = slot.call(entry_point, input, limits, state);
+    let _reset = timing::enter(Phase::Reset);
     if !slot.doubtful {
         pool.give(slot);
     }
@@ -187,12 +191,14 @@ impl Slot {
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<(Ending, Result<CallOutcome, CallError>), CallError> {
+        let opening = timing::enter(Phase::Instantiate);
         self.find(entry_point)?;
         let area = &self.area;
         self.tracker
             .open(area, &input_range(self.heap_base, input.len(), self.length))
             .map_err(|error| out_of_memory(&error))?;
         let gauge = self.seat.begin(limits, state)?;
+        drop(opening);
         let store = &mut self.store;
         // A function is not cloned: all clones count themselves in one place of the engine's.
         let ended = match self.functions.get(entry_point.number) {

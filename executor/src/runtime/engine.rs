@@ -17,9 +17,11 @@ use std::{
 
 use slackwater_host_functions::state::TABLE_ELEMENTS_MAX;
 use thiserror::Error;
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{
+    Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ProfilingStrategy,
+};
 
-use super::GuestProfile;
+use super::{Compilation, GuestProfile, Optimisation, Target};
 use crate::{
     fuel::{Arbiter, Instrumentation, Meter},
     memory::{Areas, MemoryStrategy, Resetter},
@@ -38,6 +40,8 @@ const MEMORY_BYTES_MAX: usize = 4 << 30;
 const RESIDENT_BYTES_MAX: usize = 40 << 10;
 /// The same of a pooled table; those of published runtimes are below 20 KiB.
 const RESIDENT_TABLE_BYTES_MAX: usize = 32 << 10;
+/// The engine's own bytecode, for hosts with words of 64 bits, the smaller byte first.
+const PULLEY: &str = "pulley64";
 /// Slots kept mapped for a module between calls.
 const WARM_SLOTS_MAX: u32 = 4;
 
@@ -62,6 +66,7 @@ pub(crate) struct EngineConfig {
     pub(crate) hot_bytes_max: usize,
     pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) parallel_compilation: bool,
+    pub(crate) compilation: Compilation,
 }
 
 /// The engine could not be set up on this machine.
@@ -100,8 +105,15 @@ impl Engine {
                 reason: format!("{error:#}"),
             })
         };
-        let wasmtime = engine(&pooling(config))?;
-        let on_demand = engine(&on_demand(config))?;
+        if config.meter == Meter::Slacked && config.compilation.target == Target::Pulley {
+            return Err(EngineError {
+                reason:
+                    "an interpreted guest cannot be stopped by a fault: use the meter `Checked`"
+                        .to_owned(),
+            });
+        }
+        let wasmtime = engine(&pooling(config)?)?;
+        let on_demand = engine(&on_demand(config)?)?;
         let arbiter = match &config.instrumentation {
             Some(_) => Some(Arc::new(arbiter(config)?)),
             None => None,
@@ -141,7 +153,7 @@ fn memories(settings: &EngineConfig) -> u32 {
 }
 
 /// What both engines have in common: all that changes what a guest computes.
-fn wasmtime_config(settings: &EngineConfig) -> Config {
+fn wasmtime_config(settings: &EngineConfig) -> Result<Config, EngineError> {
     let mut config = Config::new();
     settings.profile.configure(&mut config);
     config
@@ -149,7 +161,11 @@ fn wasmtime_config(settings: &EngineConfig) -> Config {
         .macos_use_mach_ports(false)
         .wasm_multi_memory(memories(settings) > 1)
         .consume_fuel(settings.meter == Meter::Engine)
-        .cranelift_opt_level(OptLevel::SpeedAndSize)
+        .cranelift_opt_level(match settings.compilation.optimisation {
+            Optimisation::None => OptLevel::None,
+            Optimisation::Speed => OptLevel::Speed,
+            Optimisation::SpeedAndSize => OptLevel::SpeedAndSize,
+        })
         .cranelift_nan_canonicalization(settings.canonicalize_nans)
         .max_wasm_stack(settings.wasm_stack_bytes_max)
         .parallel_compilation(settings.parallel_compilation);
@@ -157,10 +173,18 @@ fn wasmtime_config(settings: &EngineConfig) -> Config {
         // Functions return the counter beside their results.
         config.wasm_multi_value(true);
     }
-    config
+    if settings.compilation.target == Target::Pulley {
+        config.target(PULLEY).map_err(|error| EngineError {
+            reason: format!("the target {PULLEY}: {error:#}"),
+        })?;
+    }
+    if settings.compilation.perf_map {
+        config.profiler(ProfilingStrategy::PerfMap);
+    }
+    Ok(config)
 }
 
-fn pooling(settings: &EngineConfig) -> Config {
+fn pooling(settings: &EngineConfig) -> Result<Config, EngineError> {
     let mut pool = PoolingAllocationConfig::default();
     pool.max_unused_warm_slots(WARM_SLOTS_MAX)
         .linear_memory_keep_resident(if settings.meter.is_guest() {
@@ -176,16 +200,16 @@ fn pooling(settings: &EngineConfig) -> Config {
         .total_memories(settings.instances_max.saturating_mul(memories(settings)))
         .max_memories_per_module(memories(settings))
         .total_core_instances(settings.instances_max);
-    let mut config = wasmtime_config(settings);
+    let mut config = wasmtime_config(settings)?;
     config
         .memory_init_cow(true)
         .memory_guaranteed_dense_image_size(IMAGE_BYTES_MAX)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+    Ok(config)
 }
 
-fn on_demand(settings: &EngineConfig) -> Config {
-    let mut config = wasmtime_config(settings);
+fn on_demand(settings: &EngineConfig) -> Result<Config, EngineError> {
+    let mut config = wasmtime_config(settings)?;
     config
         // The engine maps no image over memories that are not its own.
         .memory_init_cow(false)
@@ -193,5 +217,5 @@ fn on_demand(settings: &EngineConfig) -> Config {
         .memory_may_move(false)
         .with_host_memory(Arc::new(Areas))
         .allocation_strategy(InstanceAllocationStrategy::OnDemand);
-    config
+    Ok(config)
 }

@@ -2,6 +2,7 @@
 //! compilation, binding of host functions. Knows wasm and the engine, neither state nor blocks.
 
 mod blob;
+mod compilation;
 mod compile;
 mod engine;
 mod error;
@@ -13,6 +14,7 @@ mod version;
 
 pub(crate) use blob::blob_version;
 pub use blob::{CODE_BYTES_MAX, ModuleFacts, RuntimeBlob, code_hash};
+pub use compilation::{Compilation, Optimisation, Target};
 pub use compile::Runtime;
 pub(crate) use compile::{EntryPoint, ExportLookup, Form};
 pub(crate) use engine::EngineConfig;

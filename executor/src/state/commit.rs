@@ -16,6 +16,7 @@ use super::{
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, META_STORED, number_key},
     undo::{UndoRecord, undo_of},
 };
+use crate::timing::{self, Phase};
 
 /// Room in a batch for the head and the like.
 const SMALL_RECORDS_BYTES: usize = 1 << 10;
@@ -146,6 +147,7 @@ impl Database {
         changes: BlockChanges,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
+        let _commit = timing::enter(Phase::Commit);
         let view = self.view()?;
         if view.head() != parent {
             return Err(stale(parent, view.head()));
@@ -166,6 +168,7 @@ impl Database {
         undo: &UndoRecord,
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
+        let _commit = timing::enter(Phase::Commit);
         let _commits = self.lock_commits();
         let found = self.head()?.ok_or(StateError::NoHead)?;
         if found != undo.parent {

@@ -28,7 +28,10 @@ use super::{
     metered_state::MeteredState,
     metered_storage::MeteredStorage,
 };
-use crate::fuel::StateMeter;
+use crate::{
+    fuel::StateMeter,
+    timing::{self, Phase},
+};
 
 const LOCKSTEP: &str = "layers are opened and closed in pairs";
 
@@ -190,7 +193,8 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         result
     }
 
-    fn settle_access(&mut self) {
+    /// Ends the notes about what was done since the last layer was closed, if any are taken.
+    pub(crate) fn settle_access(&mut self) {
         if let Some(log) = &mut self.access {
             // What is read for the notes is not what the block has read.
             self.state.open_layer();
@@ -211,6 +215,7 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// # Errors
     /// [`StateError`] when reading state failed, or when the trie library panicked.
     pub fn finish(self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
+        let _root = timing::enter(Phase::Root);
         // The layers are given up either way, so no broken state is seen afterwards.
         catch_unwind(AssertUnwindSafe(|| self.drain(state_version))).unwrap_or_else(|_panic| {
             let reason = "the trie library panicked while it calculated the root".to_owned();

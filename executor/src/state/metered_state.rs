@@ -15,7 +15,10 @@ use sp_state_machine::{
 };
 use sp_trie::MerkleValue;
 
-use crate::fuel::{StateCost, StateMeter};
+use crate::{
+    fuel::{StateCost, StateMeter},
+    timing::{self, Phase},
+};
 
 /// `state`, with what is done to it charged to `meter`.
 #[derive(Debug)]
@@ -52,14 +55,17 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
     type RawIter = MeteredIter<Self, S::RawIter>;
 
     fn storage(&self, key: &[u8]) -> Result<Option<StorageValue>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.read(self.state.storage(key))
     }
 
     fn storage_hash(&self, key: &[u8]) -> Result<Option<H256>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.storage_hash(key)
     }
 
     fn closest_merkle_value(&self, key: &[u8]) -> Result<Option<MerkleValue<H256>>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.closest_merkle_value(key)
     }
 
@@ -68,6 +74,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<MerkleValue<H256>>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.child_closest_merkle_value(child_info, key)
     }
 
@@ -76,6 +83,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<StorageValue>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.read(self.state.child_storage(child_info, key))
     }
 
@@ -84,14 +92,17 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         child_info: &ChildInfo,
         key: &[u8],
     ) -> Result<Option<H256>, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.child_storage_hash(child_info, key)
     }
 
     fn exists_storage(&self, key: &[u8]) -> Result<bool, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.exists_storage(key)
     }
 
     fn exists_child_storage(&self, child_info: &ChildInfo, key: &[u8]) -> Result<bool, S::Error> {
+        let _reading = timing::enter(Phase::Storage);
         self.state.exists_child_storage(child_info, key)
     }
 
@@ -99,6 +110,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         if !self.step() {
             return Ok(None);
         }
+        let _reading = timing::enter(Phase::Storage);
         self.state.next_storage_key(key)
     }
 
@@ -110,6 +122,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         if !self.step() {
             return Ok(None);
         }
+        let _reading = timing::enter(Phase::Storage);
         self.state.next_child_storage_key(child_info, key)
     }
 
@@ -122,6 +135,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         if !self.rooted(&delta) {
             return Default::default();
         }
+        let _root = timing::enter(Phase::Root);
         self.state.storage_root(delta.into_iter(), state_version)
     }
 
@@ -135,6 +149,7 @@ impl<S: Backend<Blake2Hasher>> Backend<Blake2Hasher> for MeteredState<'_, S> {
         if !self.rooted(&delta) {
             return Default::default();
         }
+        let _root = timing::enter(Phase::Root);
         self.state
             .child_storage_root(child_info, delta.into_iter(), state_version)
     }
@@ -174,6 +189,7 @@ impl<'s, S: Backend<Blake2Hasher>> StorageIterator<Blake2Hasher>
         if self.stopped {
             return None;
         }
+        let _reading = timing::enter(Phase::Storage);
         self.iter.next_key(backend.state)
     }
 
@@ -185,6 +201,7 @@ impl<'s, S: Backend<Blake2Hasher>> StorageIterator<Blake2Hasher>
         if self.stopped {
             return None;
         }
+        let _reading = timing::enter(Phase::Storage);
         self.iter.next_pair(backend.state)
     }
 

@@ -30,6 +30,7 @@
 //! | `state_file` | the state after one block as a file with a checksum |
 //! | `history` | states of earlier blocks, and reverting |
 //! | `uncommitted` | blocks that were executed and are not in the database |
+//! | `stacked` | states that stand on one of a database, and are not in it |
 //! | `trie_state` | states that are read through their trie |
 //! | `proof` | what a block needs of a state, recorded, and the state it shows |
 //! | `memory` | a whole state in memory, for single calls and tests |
@@ -63,6 +64,7 @@ mod proof;
 mod record_log;
 mod recovery;
 mod schema;
+mod stacked;
 mod state_file;
 mod transaction;
 mod trie_state;
@@ -93,6 +95,7 @@ pub use node_reader::NodeReader;
 pub use proof::{ProofNodes, ProofState, ProvenNodes, RecordedNodes, RecordingState};
 pub use recovery::Recovery;
 pub use schema::{FORMAT_VERSION, Head};
+pub use stacked::StackedState;
 pub use state_file::{
     ExportError, STATE_FILE_MAGIC, STATE_FILE_VERSION, StateFile, StateFileError, StateFileStat,
     StateImportStep, Verify,

@@ -143,6 +143,17 @@ impl<'db> StateView<'db> {
         self.patches.insert(0, Arc::new(patch));
     }
 
+    /// What lies above the head of the database, the topmost first.
+    pub(super) fn patches(&self) -> &[Arc<Patch>] {
+        &self.patches
+    }
+
+    /// Makes it the state of `head`, which these patches lead to.
+    pub(super) fn show(&mut self, head: Head, patches: Vec<Arc<Patch>>) {
+        self.head = head;
+        self.patches = patches;
+    }
+
     /// Makes it the state of an uncommitted block, whose patches these are.
     pub(super) fn stand_on(&mut self, block: &Arc<UncommittedBlock>, patches: Vec<Arc<Patch>>) {
         self.head = *block.head();

@@ -8,11 +8,10 @@ mod frame;
 
 use codec::Decode;
 use slackwater_executor::{
-    CallContext, CallOutcome, WasmExecutor,
+    CallContext, WasmExecutor,
     block::{ExecutionError, load_runtime},
-    call_on_state,
     host_functions::HostFunctions,
-    state::{BlockState, Extensions},
+    state::BlockState,
 };
 use sp_core::H256;
 use thiserror::Error;
@@ -20,6 +19,7 @@ use thiserror::Error;
 use crate::{
     guest::{Account, GuestCall, GuestExtrinsic, Sender, account_key, signed_message},
     keys::{Key, KeyError},
+    names::metadata_of,
 };
 use frame::FrameTransfers;
 
@@ -28,8 +28,6 @@ const GUEST: &str = "slackwater-guest";
 
 /// The least balance of an account of our guest.
 const GUEST_LEAST: u128 = 10;
-
-const METADATA: &str = "Metadata_metadata";
 
 /// Bytes of an account's record in FRAME that hold balances: four of sixteen bytes, the free one first.
 const FRAME_BALANCES: usize = 64;
@@ -104,15 +102,8 @@ impl Transfers {
         if &*version.spec_name == GUEST {
             return Ok(Self(Format::Guest));
         }
-        let no_metadata = |reason| Err(TransferError::NoMetadata { reason });
-        let called = call_on_state(executor, state, context, METADATA, &[], Extensions::new())?;
-        let metadata = match called.outcome {
-            CallOutcome::Returned(answer) => answer,
-            CallOutcome::Trapped(trap) => return no_metadata(trap.to_string()),
-        };
-        let Ok(metadata) = Vec::<u8>::decode(&mut metadata.as_slice()) else {
-            return no_metadata(format!("{} bytes that are no metadata", metadata.len()));
-        };
+        let metadata = metadata_of(executor, state)?;
+        let metadata = metadata.map_err(|reason| TransferError::NoMetadata { reason })?;
         let transfers = FrameTransfers::read(&metadata, version, genesis)?;
         Ok(Self(Format::Frame(Box::new(transfers))))
     }

@@ -1,0 +1,37 @@
+//! How code is made of wasm: what may be chosen without changing any result.
+//!
+//! Invariant: every choice gives the same outcomes, fuel and state; the determinism matrix compares them.
+
+/// How much is done to make code fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Optimisation {
+    /// As little as possible: compiles fastest, and runs some times slower.
+    None,
+    /// For speed.
+    Speed,
+    /// For speed and size; like `Speed`, but code is smaller.
+    #[default]
+    SpeedAndSize,
+}
+
+/// What code is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Target {
+    /// This machine's processor.
+    #[default]
+    Native,
+    /// The bytecode of wasmtime's interpreter, Pulley: another instruction set, on any 64-bit machine whose smaller byte
+    /// comes first; tens of times slower. Not with [`crate::Meter::Slacked`], which stops guests by a fault.
+    Pulley,
+}
+
+/// How code is made. Default: for this machine, for speed and size, unseen by `perf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Compilation {
+    /// How much is done to make it fast.
+    pub optimisation: Optimisation,
+    /// What it is made for.
+    pub target: Target,
+    /// Whether `/tmp/perf-PID.map` names its functions for Linux' `perf`.
+    pub perf_map: bool,
+}
