@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use slackwater_executor::{
     CallContext, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter,
-    block::BLOCK_BYTES_DEFAULT,
+    block::BLOCK_BYTES_DEFAULT, runtime::Compilation,
 };
+
+use crate::args_recording::{RecordArgs, ReportArgs, VerifyArgs};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     /// Replay the blocks of fixture files from their parent state, check every state root against
     /// the chain's own, and commit each block.
     Replay(ReplayArgs),
+    /// Execute blocks and write what each call did into a file: outcome, fuel, writes, roots.
+    Record(RecordArgs),
+    /// Execute recorded blocks again, and name the first difference down to the key.
+    Verify(VerifyArgs),
     /// Produce blocks on a genesis state, of extrinsics from a file or of signed transfers, and see how fast that is.
     Produce(ProduceArgs),
     /// Make a module count its fuel, as the executor does before it compiles one.
@@ -59,6 +65,8 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Call(args) => args.json,
             Self::Replay(args) => args.json,
+            Self::Record(args) => args.json,
+            Self::Verify(args) => args.json,
             Self::Produce(args) => args.json,
             Self::Instrument(args) => args.json,
             Self::Calibrate(args) => args.json,
@@ -121,9 +129,18 @@ pub(crate) struct ReplayArgs {
     pub(crate) path: Path,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl ReplayArgs {
+    /// Whether it is to be told where time went.
+    pub(crate) fn wants_report(&self) -> bool {
+        self.json || self.report.report.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -171,9 +188,18 @@ pub(crate) struct ProduceArgs {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl ProduceArgs {
+    /// Whether it is to be told where time went.
+    pub(crate) fn wants_report(&self) -> bool {
+        self.json || self.report.report.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -310,6 +336,9 @@ pub(crate) struct ExecutorArgs {
     /// Compute exactly what the Polkadot SDK's executor computes: NaNs keep the processor's bits.
     #[arg(long)]
     pub(crate) compat: bool,
+    /// Name the guest's functions in `/tmp/perf-PID.map`, for `perf record` and `perf report`.
+    #[arg(long)]
+    pub(crate) perf_map: bool,
 }
 
 impl ExecutorArgs {
@@ -319,11 +348,17 @@ impl ExecutorArgs {
         } else {
             ExecutorConfig::default()
         };
-        config.with_meter(match (self.fuel, self.meter) {
-            (FuelArg::Off, _) => Meter::Off,
-            (_, MeterArg::Slacked) => Meter::Slacked,
-            (_, MeterArg::Checked) => Meter::Checked,
-        })
+        let compilation = Compilation {
+            perf_map: self.perf_map,
+            ..Compilation::default()
+        };
+        config
+            .with_compilation(compilation)
+            .with_meter(match (self.fuel, self.meter) {
+                (FuelArg::Off, _) => Meter::Off,
+                (_, MeterArg::Slacked) => Meter::Slacked,
+                (_, MeterArg::Checked) => Meter::Checked,
+            })
     }
 
     /// As [`Self::config`], with the limit on each call for a block.

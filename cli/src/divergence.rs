@@ -1,8 +1,13 @@
 //! How a divergence is told: as JSON and for people.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
-use slackwater_executor::block::{Cause, Divergence, Step, Value};
-use slackwater_runtime_fixtures::BlockFixture;
+use slackwater_executor::{
+    block::{Cause, Divergence, Step, Value, WriteDifference},
+    recording::Mismatch,
+};
+use slackwater_runtime_fixtures::{BlockFixture, StateNames};
 use sp_core::H256;
 
 use crate::{
@@ -10,7 +15,7 @@ use crate::{
     output::{hex, say},
 };
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct DivergenceReport {
     pub(crate) block: u64,
     step: String,
@@ -21,17 +26,27 @@ pub(crate) struct DivergenceReport {
     computed_root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<KeyReport>,
+    /// What each side of the comparison is called.
+    #[serde(skip)]
+    expected_is: &'static str,
+    /// Where both sides were written.
+    files: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct KeyReport {
     child: Option<String>,
     key: String,
+    /// What the runtime calls the key.
+    name: Option<String>,
     expected: ValueReport,
     computed: ValueReport,
+    /// The same, taken apart.
+    expected_decoded: Option<String>,
+    computed_decoded: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "write", content = "value", rename_all = "snake_case")]
 enum ValueReport {
     Untouched,
@@ -58,12 +73,56 @@ impl DivergenceReport {
             partial: divergence.is_partial(),
             expected_root: expected.map(hex),
             computed_root: divergence.computed_root().map(hex),
-            key: divergence.write.as_ref().map(|write| KeyReport {
-                child: write.child.as_ref().map(hex),
-                key: hex(&write.key),
-                expected: (&write.expected).into(),
-                computed: (&write.computed).into(),
-            }),
+            key: (divergence.write.as_ref())
+                .map(|write| KeyReport::new(write, &StateNames::default())),
+            expected_is: "expected",
+            files: Vec::new(),
+        }
+    }
+
+    /// Of a block that is not as it was recorded.
+    pub(crate) fn of_mismatch(
+        mismatch: &Mismatch,
+        names: &StateNames,
+        files: Vec<PathBuf>,
+    ) -> Self {
+        let computed = mismatch
+            .computed
+            .as_ref()
+            .filter(|it| !it.state_root.is_zero());
+        Self {
+            block: mismatch.block,
+            step: mismatch.part.to_string(),
+            message: mismatch.difference.to_string(),
+            partial: false,
+            expected_root: Some(hex(mismatch.recorded.state_root)),
+            computed_root: computed.map(|block| hex(block.state_root)),
+            key: (mismatch.key.as_ref()).map(|write| KeyReport::new(write, names)),
+            expected_is: "recorded",
+            files: files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect(),
+        }
+    }
+}
+
+impl KeyReport {
+    fn new(write: &WriteDifference, names: &StateNames) -> Self {
+        // Names are of the top trie.
+        let names = write.child.is_none().then_some(names);
+        let decoded = |value: &Value| match value {
+            Value::Present(value) => names?.value(&write.key, value),
+            Value::Untouched | Value::Deleted => None,
+        };
+        Self {
+            child: write.child.as_ref().map(hex),
+            key: hex(&write.key),
+            name: names.and_then(|names| names.key(&write.key)),
+            expected: (&write.expected).into(),
+            computed: (&write.computed).into(),
+            expected_decoded: decoded(&write.expected),
+            computed_decoded: decoded(&write.computed),
         }
     }
 }
@@ -89,19 +148,35 @@ pub(crate) fn print_divergence(
     ))?;
     say(format!("  {}", divergence.message))?;
     let so_far = if divergence.partial { " (so far)" } else { "" };
+    let expected_is = divergence.expected_is;
     if let Some(expected) = &divergence.expected_root {
-        say(format!("  state root expected  {expected}"))?;
+        say(format!("  state root {expected_is:<9} {expected}"))?;
     }
     if let Some(computed) = &divergence.computed_root {
         say(format!("  state root computed  {computed}{so_far}"))?;
     }
     if let Some(key) = &divergence.key {
         say(format!("  first differing key  {}{so_far}", key.key))?;
+        if let Some(name) = &key.name {
+            say(format!("  which is             {name}"))?;
+        }
         if let Some(child) = &key.child {
             say(format!("  in child trie        {child}"))?;
         }
-        say(format!("  value expected       {}", key.expected.shown()))?;
+        say(format!(
+            "  value {expected_is:<14} {}",
+            key.expected.shown()
+        ))?;
+        if let Some(decoded) = &key.expected_decoded {
+            say(format!("    taken apart        {decoded}"))?;
+        }
         say(format!("  value computed       {}", key.computed.shown()))?;
+        if let Some(decoded) = &key.computed_decoded {
+            say(format!("    taken apart        {decoded}"))?;
+        }
+    }
+    for file in &divergence.files {
+        say(format!("  written to           {file}"))?;
     }
     Ok(())
 }

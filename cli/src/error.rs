@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use slackwater_executor::{
     ExecutionError, RuntimeError,
     fuel::{InstrumentError, ProofError},
+    recording::{RecordError, RecordingError, VerifyError},
     runtime::EngineError,
     state::{ExportError, HistoryError, OpenError, StateError, StateFileError},
 };
 use slackwater_runtime_fixtures::{
-    FixtureError, FixtureReplayError,
+    ChainError, FixtureError, FixtureReplayError,
     chain_spec_stream::{SpecExportError, SpecImportError},
     hexadecimal::HexError,
     production::ProductionError,
@@ -115,6 +116,30 @@ pub(crate) enum CliError {
     History { path: PathBuf, source: HistoryError },
     #[error("{}: {source}", path.display())]
     State { path: PathBuf, source: StateError },
+    #[error("{}: {source}", path.display())]
+    Recording {
+        path: PathBuf,
+        source: RecordingError,
+    },
+    #[error(transparent)]
+    Chain(Box<ChainError>),
+    #[error(transparent)]
+    Record(Box<RecordError>),
+    #[error(transparent)]
+    Verify(Box<VerifyError>),
+    #[error("name the blocks: --fixture or --db")]
+    NoChain,
+    #[error(
+        "the recording begins on the state after block {number}, the fixture on that after block {found}"
+    )]
+    OtherBeginning { number: u64, found: u64 },
+    #[error("there are no blocks {from} to {to} to be executed: blocks {first} to {last} can be")]
+    NoSuchBlocks {
+        from: u64,
+        to: u64,
+        first: u64,
+        last: u64,
+    },
     #[error("nobody reads the output any more")]
     ReaderGone,
     #[error("printing: {0}")]
@@ -128,6 +153,41 @@ pub(crate) enum CliError {
 impl From<ProductionError> for CliError {
     fn from(error: ProductionError) -> Self {
         Self::Production(Box::new(error))
+    }
+}
+
+impl From<ChainError> for CliError {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(Box::new(error))
+    }
+}
+
+impl From<RecordError> for CliError {
+    fn from(error: RecordError) -> Self {
+        Self::Record(Box::new(error))
+    }
+}
+
+impl From<VerifyError> for CliError {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(Box::new(error))
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        Self::Execution(error.into())
+    }
+}
+
+impl CliError {
+    /// Whether it says that a block departs from its chain, and nothing else went wrong.
+    pub(crate) fn is_divergence(&self) -> bool {
+        match self {
+            Self::Chain(error) => error.is_divergence(),
+            Self::Record(error) => matches!(**error, RecordError::Diverged(_)),
+            _ => false,
+        }
     }
 }
 

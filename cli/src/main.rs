@@ -7,8 +7,10 @@
 #![expect(clippy::print_stderr, reason = "printing is what this crate is for")]
 
 mod args;
+mod args_recording;
 mod calibrate;
 mod call;
+mod chain_source;
 mod db;
 mod db_files;
 mod divergence;
@@ -18,8 +20,12 @@ mod inspect;
 mod instrument;
 mod output;
 mod produce;
+mod record;
 mod replay;
+mod report;
+mod sides;
 mod source;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -53,13 +59,18 @@ fn main() -> ExitCode {
         Err(CliError::ReaderGone) => ExitCode::SUCCESS,
         Err(CliError::Reported) => ExitCode::from(EXIT_ERROR),
         Err(error) => {
+            let code = if error.is_divergence() {
+                EXIT_DIVERGED
+            } else {
+                EXIT_ERROR
+            };
             if json {
                 // If even this cannot be printed, the line below still says why.
                 let _unprinted =
                     output::print_json(&serde_json::json!({ "error": error.to_string() }));
             }
             eprintln!("error: {error}");
-            ExitCode::from(EXIT_ERROR)
+            ExitCode::from(code)
         }
     }
 }
@@ -69,6 +80,8 @@ fn run(command: Command) -> Result<Verdict, CliError> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Instrument(args) => instrument::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),

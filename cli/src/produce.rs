@@ -9,6 +9,7 @@ use slackwater_executor::{
     block::{BlockEnd, LeftOut, Offered, Origin, Overrun, ProducerConfig},
     host_functions::SlackwaterHostFunctions,
     state::StateView,
+    timing::measured,
 };
 use slackwater_runtime_fixtures::{
     hexadecimal,
@@ -23,6 +24,7 @@ use crate::{
     output::{
         COUNT, hex, print_json, progress_bar, say, short_name, table, thousands, thousands_u64,
     },
+    report::{BlockReport as Drawn, Document, RunReport, meter_name, write_page},
     source::{read_file, read_state, refuse_input_as_output},
 };
 
@@ -35,6 +37,9 @@ struct Report {
     /// The first block that is another one in the second mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     modes_differ_at: Option<u64>,
+    /// Where time and fuel went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Document>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +55,10 @@ struct Run {
     transactions_per_second: f64,
     /// What had no room in any of them.
     waiting: usize,
+    #[serde(skip)]
+    fuel_meter: &'static str,
+    #[serde(skip)]
+    drawn: Vec<Drawn>,
 }
 
 #[derive(Serialize)]
@@ -92,6 +101,7 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
         spec: args.spec.display().to_string(),
         runs: Vec::new(),
         modes_differ_at: None,
+        report: None,
     };
     let mut blocks = String::new();
     for mode in args.mode.each() {
@@ -107,6 +117,13 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
     if args.deadline.is_none() {
         report.modes_differ_at = first_difference(&report.runs);
     }
+    if args.wants_report() {
+        let document = drawn(&mut report);
+        if let Some(path) = &args.report.report {
+            write_page(path, &document)?;
+        }
+        report.report = Some(document);
+    }
     if args.json {
         print_json(&report)?;
     } else {
@@ -116,6 +133,31 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
         None => Verdict::Good,
         Some(_) => Verdict::Diverged,
     })
+}
+
+/// The same for the page.
+fn drawn(report: &mut Report) -> Document {
+    let mut document = Document::new("produce");
+    let differs = report.modes_differ_at;
+    for run in &mut report.runs {
+        document.runs.push(RunReport {
+            name: short_name(&report.spec),
+            mode: run.mode,
+            path: "split",
+            threads: 1,
+            fuel_meter: run.fuel_meter,
+            ok: differs.is_none(),
+            result: match differs {
+                None => "produced".to_owned(),
+                Some(number) => format!("block {number} is another one in the second mode"),
+            },
+            seconds: run.seconds,
+            error: None,
+            divergence: None,
+            blocks: std::mem::take(&mut run.drawn),
+        });
+    }
+    document
 }
 
 fn write_out(args: &ProduceArgs, blocks: &str) -> Result<(), CliError> {
@@ -164,10 +206,20 @@ fn produce(args: &ProduceArgs, mode: InstanceMode, written: &mut String) -> Resu
     );
     let bar = bar(args);
     let mut blocks = Vec::new();
+    let mut drawn = Vec::new();
     let mut taken = Duration::ZERO;
     for _ in 0..args.blocks {
         supply.prepare(args)?;
-        let block = producer.produce(&mut supply.queue)?;
+        let produce = || producer.produce(&mut supply.queue);
+        let block = if args.wants_report() {
+            let (block, timing) = measured(produce);
+            let block = block?;
+            drawn.push(Drawn::of_production(&block, &timing, taken));
+            block
+        } else {
+            let mut produce = produce;
+            produce()?
+        };
         taken += block.producing + block.committing;
         let encoded = block.block.encoded();
         if args.out.is_some() {
@@ -187,6 +239,8 @@ fn produce(args: &ProduceArgs, mode: InstanceMode, written: &mut String) -> Resu
         seconds: taken.as_secs_f64(),
         transactions_per_second: rate(transactions, taken.as_secs_f64()),
         waiting: supply.queue.len(),
+        fuel_meter: meter_name(&executor),
+        drawn,
     })
 }
 

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 use slackwater_executor::{
     Database, Durability, InstanceMode, WasmExecutor, host_functions::SlackwaterHostFunctions,
+    timing::measured,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
 
@@ -18,11 +19,15 @@ use crate::{
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
     output::{hex, print_json, progress_bar, say, short_name, table, thousands},
+    report::{BlockReport as Drawn, Document, RunReport, meter_name, write_page},
 };
 
 #[derive(Serialize)]
 struct Report {
     fixtures: Vec<FixtureReport>,
+    /// Where time and fuel went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Document>,
 }
 
 #[derive(Serialize)]
@@ -30,6 +35,8 @@ struct FixtureReport {
     file: String,
     mode: &'static str,
     path: &'static str,
+    #[serde(skip)]
+    fuel_meter: &'static str,
     ok: bool,
     seconds: f64,
     /// Blocks the database had before; they are not executed again.
@@ -49,6 +56,8 @@ struct BlockReport {
     extrinsics: Vec<ExtrinsicReport>,
     #[serde(skip)]
     body_len: usize,
+    #[serde(skip)]
+    drawn: Option<Drawn>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +75,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
     }
     let mut report = Report {
         fixtures: Vec::new(),
+        report: None,
     };
     for mode in args.mode.each() {
         let config = args.executor.block_config().with_instances(*mode);
@@ -73,6 +83,18 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
         let files = args.fixtures.iter();
         let replayed = files.map(|file| replay_file(args, *mode, &executor, file));
         report.fixtures.extend(replayed);
+    }
+    if args.wants_report() {
+        let mut document = Document::new("replay");
+        document.runs = report
+            .fixtures
+            .iter_mut()
+            .map(FixtureReport::drawn)
+            .collect();
+        if let Some(path) = &args.report.report {
+            write_page(path, &document)?;
+        }
+        report.report = Some(document);
     }
     let printed = if args.json {
         print_json(&report)
@@ -143,6 +165,7 @@ fn replay_file(
         file: file.display().to_string(),
         mode: mode_name(mode),
         path: args.path.name(),
+        fuel_meter: meter_name(executor),
         ok: true,
         seconds: 0.0,
         blocks_present: 0,
@@ -190,13 +213,26 @@ impl FixtureReport {
         let name = short_name(&self.file);
         let progress = progress_bar(args.json, &name, replay.blocks_left(), PROGRESS);
         let mut extrinsics = 0usize;
-        for replayed in replay {
+        let mut replay = replay;
+        loop {
+            let start = started.elapsed();
+            let (replayed, timing) = if args.wants_report() {
+                let (replayed, timing) = measured(|| replay.next());
+                (replayed, Some(timing))
+            } else {
+                (replay.next(), None)
+            };
+            let Some(replayed) = replayed else { break };
             match replayed {
                 Ok(block) => {
+                    let drawn = timing.map(|timing| Drawn::of_replay(&block, &timing, start));
                     extrinsics = extrinsics.saturating_add(block.extrinsics);
                     progress.set_message(rate(extrinsics, started.elapsed()));
                     progress.inc(1);
-                    self.blocks.push(block.into());
+                    self.blocks.push(BlockReport {
+                        drawn,
+                        ..block.into()
+                    });
                 }
                 Err(error) => self.fail(&error, fixture),
             }
@@ -226,8 +262,30 @@ impl FixtureReport {
                 })
                 .collect(),
             body_len: 0,
+            drawn: None,
         });
         self.divergence = Some(DivergenceReport::new(divergence, fixture));
+    }
+
+    /// The same for the page.
+    fn drawn(&mut self) -> RunReport {
+        RunReport {
+            name: short_name(&self.file),
+            mode: self.mode,
+            path: self.path,
+            threads: 1,
+            fuel_meter: self.fuel_meter,
+            ok: self.ok,
+            result: self.result(),
+            seconds: self.seconds,
+            error: self.error.clone(),
+            divergence: self.divergence.clone(),
+            blocks: self
+                .blocks
+                .iter_mut()
+                .filter_map(|block| block.drawn.take())
+                .collect(),
+        }
     }
 
     /// What is to be said of the whole.
@@ -256,6 +314,7 @@ impl From<ReplayedBlock> for BlockReport {
                 })
                 .collect(),
             body_len: block.extrinsics,
+            drawn: None,
         }
     }
 }

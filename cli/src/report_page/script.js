@@ -141,6 +141,18 @@ function differenceText(left, right) {
   return `${plural(countDifferent(left, right), 'byte')} of ${whole(longest)}, highlighted.`;
 }
 
+// A written value: a text, or {write, value} as the program tells it.
+function writtenText(value) {
+  if (!value || typeof value !== 'object') return value;
+  return value.write === 'present' ? value.value : '(' + asText(value.write, '') + ')';
+}
+
+function decodedPair(key) {
+  const pair = [['expected, taken apart', key.expected_decoded],
+    ['computed, taken apart', key.computed_decoded]];
+  return pair.filter(([, text]) => text).flatMap(([name, text]) => term(name, codeBlock([text])));
+}
+
 function valuePair(expected, computed) {
   const hex = isHex(expected) && isHex(computed);
   const [left, right] = hex ? [bytesOf(expected), bytesOf(computed)] : [null, null];
@@ -168,7 +180,8 @@ function keyTerms(key) {
       ...(name ? term('name', codeBlock([name])) : []),
       ...term('key', codeBlock([asText(key.key, NONE)])),
       ...(child ? term('child trie', codeBlock([child])) : []),
-      ...valuePair(key.expected, key.computed),
+      ...valuePair(writtenText(key.expected), writtenText(key.computed)),
+      ...decodedPair(key),
     ]),
   ];
 }
@@ -327,7 +340,8 @@ function scatterPart(run) {
 
 function scatterCaption(shown, all, fit) {
   const points = shown < all
-    ? `${whole(shown)} of ${whole(all)} extrinsics shown, with more than their share of the rare outcomes. The line is through all of them.`
+    ? `${whole(shown)} of ${whole(all)} extrinsics shown, with more than their share of the rare outcomes.`
+      + ' The line is through all of them.'
     : `${plural(all, 'extrinsic')}, one point each.`;
   if (!fit) return `${points} A line needs two different amounts of fuel.`;
   const base = `${fit.base < 0 ? 'minus' : 'plus'} ${duration(Math.abs(fit.base))} an extrinsic`;
@@ -352,6 +366,8 @@ function extrinsicsPart(run) {
 
 // ---- The page ----
 
+const EXTRINSICS_HELP = 'Click on a column to sort. '
+  + 'The filter takes an outcome, a block (12), or a block and an index (12-3).';
 const PARTS = [
   ['phases', 'Time per phase', 'Where the time went.', phasesPart],
   ['throughput', 'Throughput', 'How fast the run was, block after block.', throughputPart],
@@ -359,7 +375,7 @@ const PARTS = [
   ['scatter', 'Fuel against time', 'Whether fuel tells the time that an extrinsic takes.', scatterPart],
   ['profile', 'Fuel profile', 'Which functions of the runtime took the fuel.', profilePart],
   ['blocks', 'Blocks', 'Times are in ms. Click on a column to sort.', blocksPart],
-  ['extrinsics', 'Extrinsics', 'Click on a column to sort. The filter takes an outcome, a block (12), or a block and an index (12-3).', extrinsicsPart],
+  ['extrinsics', 'Extrinsics', EXTRINSICS_HELP, extrinsicsPart],
 ];
 
 function part([id, title, help, build], run, report) {
