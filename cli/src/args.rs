@@ -8,7 +8,7 @@ use slackwater_executor::{
     block::BLOCK_BYTES_DEFAULT, runtime::Compilation,
 };
 
-use crate::args_recording::{RecordArgs, ReportArgs, VerifyArgs};
+use crate::args_recording::{ProfileArgs, RecordArgs, ReportArgs, VerifyArgs};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -131,6 +131,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) executor: ExecutorArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) profile: ProfileArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -190,6 +192,8 @@ pub(crate) struct ProduceArgs {
     pub(crate) executor: ExecutorArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+    #[command(flatten)]
+    pub(crate) profile: ProfileArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -76,3 +76,11 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "HTML")]
     pub(crate) report: Option<PathBuf>,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// Write where fuel went, by the guest's functions, as folded stacks for any program that draws flamegraphs; the page of
+    /// `--report` draws one. The same every time. Takes several times as long.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fuel_profile: Option<PathBuf>,
+}

@@ -8,6 +8,7 @@ use slackwater_executor::{
     Database, Durability, ExecutionError, InstanceMode, Meter, WasmExecutor,
     block::{BlockEnd, LeftOut, Offered, Origin, Overrun, ProducerConfig},
     host_functions::SlackwaterHostFunctions,
+    profile::FuelProfile,
     state::StateView,
     timing::measured,
 };
@@ -24,7 +25,10 @@ use crate::{
     output::{
         COUNT, hex, print_json, progress_bar, say, short_name, table, thousands, thousands_u64,
     },
-    report::{BlockReport as Drawn, Document, RunReport, meter_name, write_page},
+    report::{
+        BlockReport as Drawn, Document, ProfileReport, RunReport, meter_name, profiled_into,
+        write_folded, write_page,
+    },
     source::{read_file, read_state, refuse_input_as_output},
 };
 
@@ -104,9 +108,14 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
         report: None,
     };
     let mut blocks = String::new();
+    let mut profile = args
+        .profile
+        .fuel_profile
+        .as_ref()
+        .map(|_| FuelProfile::default());
     for mode in args.mode.each() {
         blocks.clear();
-        let produced = produce(args, *mode, &mut blocks);
+        let produced = produce(args, *mode, &mut blocks, &mut profile);
         if produced.is_err() && !blocks.is_empty() {
             // What there is by then is not lost.
             write_out(args, &blocks)?;
@@ -117,8 +126,12 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
     if args.deadline.is_none() {
         report.modes_differ_at = first_difference(&report.runs);
     }
+    if let (Some(path), Some(profile)) = (&args.profile.fuel_profile, &profile) {
+        write_folded(path, profile)?;
+    }
     if args.wants_report() {
-        let document = drawn(&mut report);
+        let mut document = drawn(&mut report);
+        document.profile = profile.as_ref().map(ProfileReport::new);
         if let Some(path) = &args.report.report {
             write_page(path, &document)?;
         }
@@ -181,8 +194,14 @@ fn first_difference(runs: &[Run]) -> Option<u64> {
 }
 
 /// Produces all blocks in one mode; `written` gets them as lines.
-fn produce(args: &ProduceArgs, mode: InstanceMode, written: &mut String) -> Result<Run, CliError> {
-    let config = args.executor.block_config().with_instances(mode);
+fn produce(
+    args: &ProduceArgs,
+    mode: InstanceMode,
+    written: &mut String,
+    profile: &mut Option<FuelProfile>,
+) -> Result<Run, CliError> {
+    let mut config = args.executor.block_config().with_instances(mode);
+    config.compilation.profile_fuel = profile.is_some();
     let executor = Executor::new(config)?;
     let temporary = tempfile::tempdir().map_err(CliError::Temporary)?;
     let database = match &args.db {
@@ -210,7 +229,7 @@ fn produce(args: &ProduceArgs, mode: InstanceMode, written: &mut String) -> Resu
     let mut taken = Duration::ZERO;
     for _ in 0..args.blocks {
         supply.prepare(args)?;
-        let produce = || producer.produce(&mut supply.queue);
+        let produce = || profiled_into(profile, || producer.produce(&mut supply.queue));
         let block = if args.wants_report() {
             let (block, timing) = measured(produce);
             let block = block?;

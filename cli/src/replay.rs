@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use slackwater_executor::{
     Database, Durability, InstanceMode, WasmExecutor, host_functions::SlackwaterHostFunctions,
-    timing::measured,
+    profile::FuelProfile, timing::measured,
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureReplay, FixtureReplayError, ReplayedBlock};
 
@@ -19,7 +19,10 @@ use crate::{
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
     output::{hex, print_json, progress_bar, say, short_name, table, thousands},
-    report::{BlockReport as Drawn, Document, RunReport, meter_name, write_page},
+    report::{
+        BlockReport as Drawn, Document, ProfileReport, RunReport, meter_name, profiled_into,
+        write_folded, write_page,
+    },
 };
 
 #[derive(Serialize)]
@@ -77,12 +80,21 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
         fixtures: Vec::new(),
         report: None,
     };
+    let mut profile = args
+        .profile
+        .fuel_profile
+        .as_ref()
+        .map(|_| FuelProfile::default());
     for mode in args.mode.each() {
-        let config = args.executor.block_config().with_instances(*mode);
+        let mut config = args.executor.block_config().with_instances(*mode);
+        config.compilation.profile_fuel = profile.is_some();
         let executor = WasmExecutor::<SlackwaterHostFunctions>::new(config)?;
         let files = args.fixtures.iter();
-        let replayed = files.map(|file| replay_file(args, *mode, &executor, file));
+        let replayed = files.map(|file| replay_file(args, *mode, &executor, file, &mut profile));
         report.fixtures.extend(replayed);
+    }
+    if let (Some(path), Some(profile)) = (&args.profile.fuel_profile, &profile) {
+        write_folded(path, profile)?;
     }
     if args.wants_report() {
         let mut document = Document::new("replay");
@@ -91,6 +103,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
             .iter_mut()
             .map(FixtureReport::drawn)
             .collect();
+        document.profile = profile.as_ref().map(ProfileReport::new);
         if let Some(path) = &args.report.report {
             write_page(path, &document)?;
         }
@@ -160,6 +173,7 @@ fn replay_file(
     mode: InstanceMode,
     executor: &WasmExecutor<SlackwaterHostFunctions>,
     file: &Path,
+    profile: &mut Option<FuelProfile>,
 ) -> FixtureReport {
     let mut report = FixtureReport {
         file: file.display().to_string(),
@@ -179,7 +193,7 @@ fn replay_file(
     match loaded {
         Ok((fixture, (database, _temporary))) => {
             let started = Instant::now();
-            report.replay(args, executor, &database, &fixture);
+            report.replay(args, executor, (&database, &fixture), profile);
             report.seconds = started.elapsed().as_secs_f64();
         }
         Err(error) => report.break_off(&error),
@@ -201,8 +215,8 @@ impl FixtureReport {
         &mut self,
         args: &ReplayArgs,
         executor: &WasmExecutor<SlackwaterHostFunctions>,
-        database: &Database,
-        fixture: &BlockFixture,
+        (database, fixture): (&Database, &BlockFixture),
+        profile: &mut Option<FuelProfile>,
     ) {
         let replay = match FixtureReplay::new(executor, database, fixture, args.path.into()) {
             Ok(replay) => replay,
@@ -217,10 +231,11 @@ impl FixtureReport {
         loop {
             let start = started.elapsed();
             let (replayed, timing) = if args.wants_report() {
-                let (replayed, timing) = measured(|| replay.next());
+                let next = || profiled_into(profile, || replay.next());
+                let (replayed, timing) = measured(next);
                 (replayed, Some(timing))
             } else {
-                (replay.next(), None)
+                (profiled_into(profile, || replay.next()), None)
             };
             let Some(replayed) = replayed else { break };
             match replayed {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod fuel;
 pub mod instance;
 mod memory;
+pub mod profile;
 mod query;
 pub mod recording;
 pub mod runtime;

@@ -22,6 +22,7 @@ use crate::{
     config::ExecutorConfig,
     fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, StateMeter},
     instance::{CallError, CallOutcome, Called, InstanceMode, call_fresh, call_snapshot},
+    profile,
     runtime::{
         CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
         blob_version, code_hash,
@@ -257,7 +258,8 @@ impl<H: HostFunctions> WasmExecutor<H> {
     ) -> Result<Called, CallError> {
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
         let pool = runtime.pool().filter(|_| mode == InstanceMode::Snapshot);
-        set_and_run_with_externalities(ext, || {
+        let profiled = profile::begin(method);
+        let called = set_and_run_with_externalities(ext, || {
             if let Some(pool) = pool {
                 return call_snapshot(pool, method, input, heap, limits, state);
             }
@@ -268,7 +270,12 @@ impl<H: HostFunctions> WasmExecutor<H> {
                 }
                 called => called,
             }
-        })
+        });
+        if let Some(profiled) = profiled {
+            let used = called.as_ref().ok().and_then(|called| called.fuel.as_ref());
+            profile::end(profiled, used);
+        }
+        called
     }
 
     /// Has a runtime say its version. What that may cost is a rule like any other where fuel is in

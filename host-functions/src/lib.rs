@@ -31,7 +31,7 @@ pub mod state;
 pub mod verified;
 
 pub use context::HostContext;
-pub use register::{RegisterError, register};
+pub use register::{RegisterError, register, register_beside};
 pub use set::{SlackwaterHostFunctions, StandardHostFunctions};
 pub use sp_io::UseDalekExt;
 pub use sp_wasm_interface::{ExtendedHostFunctions, HostFunctions};

@@ -51,7 +51,25 @@ pub fn register<H: HostFunctions>(
     linker: &mut Linker<HostState>,
     module: &Module,
 ) -> Result<Vec<String>, RegisterError> {
-    let pending = function_imports(module)?;
+    register_pending::<H>(linker, function_imports(module, None)?)
+}
+
+/// As [`register`], for a module whose imports from `other` are the caller's to bind.
+///
+/// # Errors
+/// See [`RegisterError`].
+pub fn register_beside<H: HostFunctions>(
+    linker: &mut Linker<HostState>,
+    module: &Module,
+    other: &str,
+) -> Result<Vec<String>, RegisterError> {
+    register_pending::<H>(linker, function_imports(module, Some(other))?)
+}
+
+fn register_pending<H: HostFunctions>(
+    linker: &mut Linker<HostState>,
+    pending: BTreeMap<String, FuncType>,
+) -> Result<Vec<String>, RegisterError> {
     let mut registry = Registry { linker, pending };
     H::register_static(&mut registry)?;
     let Registry { linker, pending } = registry;
@@ -77,10 +95,16 @@ pub struct MissingFunction {
     pub name: String,
 }
 
-/// The functions `module` imports, by name.
-fn function_imports(module: &Module) -> Result<BTreeMap<String, FuncType>, RegisterError> {
+/// The functions `module` imports, by name, but those from `other`.
+fn function_imports(
+    module: &Module,
+    other: Option<&str>,
+) -> Result<BTreeMap<String, FuncType>, RegisterError> {
     let mut functions = BTreeMap::new();
-    for import in module.imports() {
+    for import in module
+        .imports()
+        .filter(|import| Some(import.module()) != other)
+    {
         let name = import.name().to_owned();
         if import.module() != IMPORT_MODULE {
             return Err(RegisterError::ForeignModule {

@@ -81,7 +81,7 @@ impl Cell {
             .with_compilation(Compilation {
                 optimisation: self.optimisation,
                 target: self.target,
-                perf_map: false,
+                ..Compilation::default()
             })
     }
 }

@@ -5,19 +5,20 @@
 
 mod page;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use slackwater_executor::{
     Meter, WasmExecutor,
     block::{FuelReceipt, Offered},
     host_functions::SlackwaterHostFunctions,
+    profile::{FuelProfile, profiled},
     recording::RecordedBlock,
     timing::{BlockCall, Phase, PhaseTimes, Timing},
 };
 use slackwater_runtime_fixtures::{ReplayedBlock, production::ProducedBlock};
 
-use crate::{divergence::DivergenceReport, output::hex};
+use crate::{divergence::DivergenceReport, error::CliError, output::hex};
 
 pub(crate) use page::write_page;
 
@@ -118,7 +119,52 @@ pub(crate) struct ProfileNode {
     value: u64,
     /// Fuel used in it alone.
     own: u64,
+    /// How often it was called.
+    calls: u64,
     children: Vec<ProfileNode>,
+}
+
+impl ProfileReport {
+    pub(crate) fn new(profile: &FuelProfile) -> Self {
+        Self {
+            unit: "fuel",
+            total: profile.total(),
+            root: ProfileNode::new("all", profile),
+        }
+    }
+}
+
+impl ProfileNode {
+    fn new(name: &str, profile: &FuelProfile) -> Self {
+        let called = profile.called.iter();
+        Self {
+            name: name.to_owned(),
+            value: profile.total(),
+            own: profile.own,
+            calls: profile.calls,
+            children: called
+                .map(|(name, called)| Self::new(name, called))
+                .collect(),
+        }
+    }
+}
+
+/// Does something, and notes where fuel went if a profile is made.
+pub(crate) fn profiled_into<R>(profile: &mut Option<FuelProfile>, work: impl FnOnce() -> R) -> R {
+    let Some(profile) = profile else {
+        return work();
+    };
+    let (result, more) = profiled(work);
+    profile.merge(more);
+    result
+}
+
+/// Writes folded stacks.
+pub(crate) fn write_folded(path: &Path, profile: &FuelProfile) -> Result<(), CliError> {
+    std::fs::write(path, profile.folded()).map_err(|source| CliError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl Document {

@@ -14,6 +14,7 @@
 //! | `placement`, `potentials`, `calls` | where a function charges and publishes |
 //! | `body`, `shim`, `code` | what is added to a function, and around an imported one |
 //! | `instrument` | wasm to wasm: a module that counts |
+//! | `profiled` | a module that counts, made to tell when functions begin and end |
 //! | `proof` | that it counts what it should, without asking what was placed where |
 //! | `page` | the meter's page: its words, its protection, the fault |
 //! | `handover`, `sync` | who may touch a page, and when |
@@ -40,6 +41,7 @@ mod meter;
 mod page;
 mod placement;
 mod potentials;
+mod profiled;
 mod proof;
 mod schedule;
 mod shape;
@@ -66,6 +68,7 @@ pub use limits::{
     RefuelCallback,
 };
 pub use meter::{Fuel, FuelUsed, Meter};
+pub(crate) use profiled::{ENTER, LEAVE, Profiled, TELLER_MODULE, profiled};
 pub use proof::{Proof, ProofError, ProofFault, prove};
 pub(crate) use schedule::proposal;
 pub use schedule::{SCHEDULE_VERSION, Schedule, SetPriceError, UnitPrice};

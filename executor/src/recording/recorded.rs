@@ -214,6 +214,12 @@ impl RecordedBlock {
             .chain(&self.finalize)
     }
 
+    /// Whether writes are there as digests, all of them.
+    pub(super) fn is_digested(&self) -> bool {
+        let mut writes = self.calls().map(|call| &call.writes).chain([&self.rest]);
+        writes.all(|writes| writes.list().is_none())
+    }
+
     /// The same with digests in the place of lists.
     #[must_use]
     pub fn digested(mut self) -> Self {

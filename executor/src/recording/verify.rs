@@ -70,15 +70,21 @@ impl Recording {
     /// # Errors
     /// [`RecordingError`].
     pub fn block(&self, index: usize) -> Result<RecordedBlock, RecordingError> {
-        match self {
-            Self::File(file) => file.block(index),
+        let damaged = |reason: String| RecordingError::Damaged { offset: 0, reason };
+        let block = match self {
+            Self::File(file) => file.block(index)?,
             Self::Memory(_, blocks) => {
                 let block = blocks.get(index).cloned();
-                block.ok_or_else(|| RecordingError::Damaged {
-                    offset: 0,
-                    reason: format!("there is no block {index}"),
-                })
+                block.ok_or_else(|| damaged(format!("there is no block {index}")))?
             }
+        };
+        if block.is_digested() == self.head().digest_only {
+            Ok(block)
+        } else {
+            let number = block.number;
+            Err(damaged(format!(
+                "block {number} is not kept as the head says: writes or digests"
+            )))
         }
     }
 }

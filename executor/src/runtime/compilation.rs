@@ -34,4 +34,7 @@ pub struct Compilation {
     pub target: Target,
     /// Whether `/tmp/perf-PID.map` names its functions for Linux' `perf`.
     pub perf_map: bool,
+    /// Whether guests tell when functions begin and end: see [`crate::profile`]. Needs a meter that guests carry; makes them
+    /// several times slower, and their native stacks twice as deep.
+    pub profile_fuel: bool,
 }

@@ -13,15 +13,19 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use slackwater_host_functions::{HostFunctions, HostState, register};
+use slackwater_host_functions::{HostFunctions, HostState, register, register_beside};
 use sp_core::H256;
 use sp_version::RuntimeVersion;
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
 
 use crate::{
-    fuel::{METER_EXPORT, Meter, Metering, START_EXPORT, instrument_on},
+    fuel::{
+        METER_EXPORT, Meter, Metering, Profiled, START_EXPORT, TELLER_MODULE, instrument_on,
+        profiled,
+    },
     instance::{CallError, InstanceCounts, Pool},
     memory::{Image, MemoryStrategy},
+    profile::listen,
 };
 
 use super::{
@@ -83,6 +87,14 @@ impl Form {
             }
             None => None,
         };
+        let profiled = match &instrumented {
+            Some(instrumented) if engine.profile_fuel => Some(profiled(instrumented, wasm)?),
+            _ => None,
+        };
+        let (instrumented, names) = match profiled {
+            Some(Profiled { wasm, names }) => (Some(wasm), Some(names)),
+            None => (instrumented, None),
+        };
         let wasm = instrumented.as_deref().unwrap_or(wasm);
         let failed = |error: wasmtime::Error| RuntimeError::Compile {
             reason: format!("{error:#}"),
@@ -91,7 +103,13 @@ impl Form {
         let (memory, memory_pages_made) = find_memory(&module)?;
         let heap_base = find_heap_base(&module)?;
         let mut linker = Linker::new(wasmtime);
-        let missing_host_functions = register::<H>(&mut linker, &module)?;
+        let missing_host_functions = match names {
+            Some(names) => {
+                listen(&mut linker, names.into()).map_err(failed)?;
+                register_beside::<H>(&mut linker, &module, TELLER_MODULE)?
+            }
+            None => register::<H>(&mut linker, &module)?,
+        };
         let globals = globals.iter().map(|name| {
             let missing = || RuntimeError::Compile {
                 reason: format!("the global `{name}` was not exported"),

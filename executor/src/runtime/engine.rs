@@ -94,6 +94,8 @@ pub struct Engine {
     pub(crate) instrumentation: Option<Arc<Instrumentation>>,
     /// Whether functions are instrumented at once.
     pub(crate) is_parallel: bool,
+    /// Whether guests tell when functions begin and end.
+    pub(crate) profile_fuel: bool,
     /// Looks at the guests that count.
     pub(crate) arbiter: Option<Arc<Arbiter>>,
 }
@@ -110,6 +112,12 @@ impl Engine {
                 reason:
                     "an interpreted guest cannot be stopped by a fault: use the meter `Checked`"
                         .to_owned(),
+            });
+        }
+        if config.compilation.profile_fuel && config.instrumentation.is_none() {
+            return Err(EngineError {
+                reason: "a profile of fuel needs a meter that guests carry: `Slacked` or `Checked`"
+                    .to_owned(),
             });
         }
         let wasmtime = engine(&pooling(config)?)?;
@@ -130,6 +138,7 @@ impl Engine {
             meter: config.meter,
             instrumentation: config.instrumentation.clone().map(Arc::new),
             is_parallel: config.parallel_compilation,
+            profile_fuel: config.compilation.profile_fuel,
             arbiter,
         })
     }
