@@ -4,6 +4,7 @@
 //! calls of another wait. Cloning is cheap; clones share everything.
 
 use std::{
+    collections::VecDeque,
     marker::PhantomData,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
@@ -47,8 +48,32 @@ struct Shared {
     instrumentation: Option<H256>,
     fuel_rules: Option<(ConsensusFuel, H256)>,
     runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
+    hashes: CodeHashes,
     /// Where signatures are verified ahead.
     verdicts: Option<Arc<VerdictMemory>>,
+}
+
+/// Hashes of the code seen last. Every block asks for that of its runtime, and comparing a megabyte takes a twentieth of the time
+/// that hashing it does.
+#[derive(Default)]
+struct CodeHashes(Mutex<VecDeque<Arc<(Vec<u8>, H256)>>>);
+
+impl CodeHashes {
+    /// As many as a chain has around an upgrade.
+    const KEPT: usize = 2;
+
+    fn of(&self, code: &[u8]) -> H256 {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: Vec<_> = lock().iter().cloned().collect();
+        if let Some(known) = kept.iter().find(|known| known.0 == code) {
+            return known.1;
+        }
+        let hash = code_hash(code);
+        let mut kept = lock();
+        kept.push_front(Arc::new((code.to_vec(), hash)));
+        kept.truncate(Self::KEPT);
+        hash
+    }
 }
 
 /// Compiles runtimes and calls them. `H` is the set of host functions offered to guests.
@@ -105,6 +130,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             config,
             engine,
             runtimes,
+            hashes: CodeHashes::default(),
         });
         Ok(Self {
             shared,
@@ -133,7 +159,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// # Errors
     /// [`RuntimeError`] when the code cannot be loaded; nothing is cached then.
     pub fn runtime(&self, code: &[u8]) -> Result<Arc<Runtime>, RuntimeError> {
-        let place = self.place(code_hash(code));
+        let place = self.place(self.shared.hashes.of(code));
         // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
         let mut runtime = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*runtime {
