@@ -103,7 +103,7 @@ function duration(ms) {
 function percent(part, total) {
   const share = ratio(part, total);
   if (share === null) return NONE;
-  return share > 0 && share < 0.001 ? 'under 0.1 %' : `${(share * 100).toFixed(1)} %`;
+  return share > 0 && share < 0.001 ? '< 0.1 %' : `${(share * 100).toFixed(1)} %`;
 }
 
 function plural(count, noun) {

@@ -89,6 +89,7 @@ function headline(run, report) {
   const verb = KIND_VERBS[report.kind] || 'Ran';
   return el('section', { class: 'headline', 'aria-label': 'Summary' }, [
     el('p', { class: 'run-name', text: run.name }),
+    report.profile && note('A fuel profile was taken, which makes times several times longer.'),
     el('div', { class: 'headline-row' }, [
       el('h1', { text: `${verb} ${plural(run.totals.blocks, 'block')}` }),
       badge(run),
@@ -442,7 +443,8 @@ function compareTable(runs) {
 // Tabs as the usual practice has them: one tab stop, arrow keys move and show.
 function runTabs(runs, holder, report) {
   const tabs = runs.map((run, at) => el('button', {
-    type: 'button', role: 'tab', id: `run-${at}`, 'aria-controls': 'run', text: run.name, click: () => choose(at),
+    type: 'button', role: 'tab', id: `run-${at}`, 'aria-controls': 'run',
+    text: run.mode ? `${run.name}, ${run.mode}` : run.name, click: () => choose(at),
   }));
   const choose = (chosen) => {
     tabs.forEach((tab, at) => {

@@ -291,7 +291,17 @@ fn names(tellers: &Tellers, original: &[u8]) -> Result<Vec<String>, InstrumentEr
 
 /// A name as it was written, without the hash that Rust's compiler adds.
 fn demangled(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    let name = format!("{:#}", rustc_demangle::demangle(name));
+    // Linkers demangle too, and leave the hash.
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if is_hash(hash) => path.to_owned(),
+        _ => name,
+    }
+}
+
+fn is_hash(text: &str) -> bool {
+    const DIGITS: usize = 16;
+    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

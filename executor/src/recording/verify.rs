@@ -12,7 +12,10 @@ use std::{
 };
 
 use slackwater_host_functions::HostFunctions;
-use sp_core::storage::{ChildInfo, StateVersion};
+use sp_core::{
+    H256,
+    storage::{ChildInfo, StateVersion},
+};
 use sp_state_machine::Backend;
 use thiserror::Error;
 
@@ -302,43 +305,53 @@ impl<'db> Plan<'db> {
 
     /// Takes the state from the beginning of the last range to its end, by what was recorded of it.
     fn rebuild(&mut self, recording: &Recording) -> Result<(), (usize, VerifyError)> {
-        let mut range = self.last.clone().peekable();
         let mut writes = WriteSet::new();
-        while let Some(index) = range.next() {
+        let mut next = None;
+        for index in self.last.clone() {
             let at = |error: VerifyError| (index, error);
-            let block = recording.block(index).map_err(|error| at(error.into()))?;
-            let view = self.state.view().map_err(|error| at(error.into()))?;
-            let mut before = |place: &Place| read(&view, place);
-            let applied = block
-                .apply(&mut writes, &mut before)
-                .map_err(|error| at(error.into()))?;
-            let rebuilt = |rebuilt| {
-                let recorded = block.state_root;
-                let difference = Difference::Rebuilt { recorded, rebuilt };
-                at(mismatched(block.clone(), difference).into())
+            let read = |index| recording.block(index).map_err(|error| at(error.into()));
+            let block = match next.take() {
+                Some(block) => block,
+                None => read(index)?,
             };
-            if applied.is_none() {
-                return Err(rebuilt(None));
+            self.collect(&block, &mut writes).map_err(at)?;
+            if index + 1 < self.last.end {
+                next = Some(read(index + 1)?);
             }
-            let next = match range.peek() {
-                Some(next) => Some(recording.block(*next).map_err(|error| at(error.into()))?),
-                None => None,
-            };
             // One trie is built by one version only.
-            if next.is_some_and(|next| next.state_version == block.state_version) {
-                continue;
+            let follows = |next: &RecordedBlock| next.state_version == block.state_version;
+            if !next.as_ref().is_some_and(follows) {
+                self.push(&block, &writes).map_err(at)?;
+                writes.clear();
             }
-            let version = state_version(block.state_version);
-            let changes = self.state.changes_of(&writes, version);
-            let changes = changes.map_err(|error| at(error.into()))?;
-            if changes.state_root != block.state_root {
-                return Err(rebuilt(Some(changes.state_root)));
-            }
-            self.state.push(block.number, block.hash, changes);
-            writes.clear();
         }
         Ok(())
     }
+
+    /// Adds what a block wrote.
+    fn collect(&self, block: &RecordedBlock, writes: &mut WriteSet) -> Result<(), VerifyError> {
+        let view = self.state.view()?;
+        match block.apply(writes, &mut |place| read(&view, place))? {
+            Some(()) => Ok(()),
+            None => Err(rebuilt(block, None)),
+        }
+    }
+
+    /// Goes on to a block, up to which all this was written.
+    fn push(&mut self, block: &RecordedBlock, writes: &WriteSet) -> Result<(), VerifyError> {
+        let version = state_version(block.state_version);
+        let changes = self.state.changes_of(writes, version)?;
+        if changes.state_root != block.state_root {
+            return Err(rebuilt(block, Some(changes.state_root)));
+        }
+        self.state.push(block.number, block.hash, changes);
+        Ok(())
+    }
+}
+
+fn rebuilt(block: &RecordedBlock, rebuilt: Option<H256>) -> VerifyError {
+    let recorded = block.state_root;
+    mismatched(block.clone(), Difference::Rebuilt { recorded, rebuilt }).into()
 }
 
 fn state_version(version: u8) -> StateVersion {
