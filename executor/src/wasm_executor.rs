@@ -56,7 +56,12 @@ struct Shared {
 /// Hashes of the code seen last. Every block asks for that of its runtime, and comparing a megabyte takes a twentieth of the time
 /// that hashing it does.
 #[derive(Default)]
-struct CodeHashes(Mutex<VecDeque<Arc<(Vec<u8>, H256)>>>);
+struct CodeHashes(Mutex<VecDeque<Arc<HashedCode>>>);
+
+struct HashedCode {
+    code: Vec<u8>,
+    hash: H256,
+}
 
 impl CodeHashes {
     /// As many as a chain has around an upgrade.
@@ -65,12 +70,15 @@ impl CodeHashes {
     fn of(&self, code: &[u8]) -> H256 {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept: Vec<_> = lock().iter().cloned().collect();
-        if let Some(known) = kept.iter().find(|known| known.0 == code) {
-            return known.1;
+        if let Some(known) = kept.iter().find(|known| known.code == code) {
+            return known.hash;
         }
         let hash = code_hash(code);
         let mut kept = lock();
-        kept.push_front(Arc::new((code.to_vec(), hash)));
+        kept.push_front(Arc::new(HashedCode {
+            code: code.to_vec(),
+            hash,
+        }));
         kept.truncate(Self::KEPT);
         hash
     }

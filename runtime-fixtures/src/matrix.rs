@@ -181,7 +181,7 @@ impl Matrix {
                 MatrixError::Cell {
                     fixture: fixture.name.clone(),
                     cell: *cell,
-                    source,
+                    source: Box::new(source),
                 }
             })?;
             progress(cell);
@@ -225,7 +225,7 @@ pub enum MatrixError {
         /// The cell.
         cell: Cell,
         /// What differs.
-        source: CellError,
+        source: Box<CellError>,
     },
     /// The fixture cannot be executed even under the default configuration.
     #[error(transparent)]

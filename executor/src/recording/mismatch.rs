@@ -5,10 +5,10 @@
 
 use sp_core::{H256, hexdisplay::HexDisplay};
 
-use super::{RecordedBlock, RecordedCall, RecordedOutcome, Spliced, Writes};
+use super::{RecordedBlock, RecordedCall, RecordedOutcome, Spliced, Writes, recorded::ReadBefore};
 use crate::{
     block::{Block, Cause, FuelReceipt, Value, WriteDifference},
-    state::Place,
+    state::{Place, StateError},
 };
 
 /// A part of a block.
@@ -313,11 +313,11 @@ pub(super) fn compare_block(
 }
 
 /// The first difference of a block to its record. `before` gives values of the state it was executed on.
-pub(super) fn compare<E>(
+pub(super) fn compare(
     recorded: &RecordedBlock,
     computed: &RecordedBlock,
-    before: &mut dyn FnMut(&Place) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Option<Mismatch>, E> {
+    before: &mut ReadBefore<'_>,
+) -> Result<Option<Mismatch>, StateError> {
     let found = difference(recorded, computed);
     let Some((calls, part, difference)) = found else {
         return Ok(None);
@@ -403,12 +403,12 @@ fn of_writes(recorded: &Writes, computed: &Writes) -> Difference {
 }
 
 /// The first key under which the call at `index`, or what the block touched beside its calls, leaves something else.
-fn first_key<E>(
+fn first_key(
     recorded: &RecordedBlock,
     computed: &RecordedBlock,
     index: usize,
-    before: &mut dyn FnMut(&Place) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Option<WriteDifference>, E> {
+    before: &mut ReadBefore<'_>,
+) -> Result<Option<WriteDifference>, StateError> {
     let list = |block: &RecordedBlock| -> Option<Vec<(Place, Spliced)>> {
         let writes = match block.calls().nth(index) {
             Some(call) => call.writes.list(),

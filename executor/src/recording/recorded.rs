@@ -18,8 +18,11 @@ use super::Spliced;
 use crate::{
     ExecutorConfig, GuestProfile,
     block::{ExtrinsicOutcome, FuelReceipt},
-    state::{Access, Place, WriteSet},
+    state::{Access, Place, StateError, WriteSet},
 };
+
+/// Reads a value of the state before a block.
+pub(super) type ReadBefore<'r> = dyn FnMut(&Place) -> Result<Option<Vec<u8>>, StateError> + 'r;
 
 /// All that decides what is computed beside blocks and state. Runs under different rules are not compared.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -239,11 +242,11 @@ impl RecordedBlock {
 
     /// Adds all that the block wrote to `writes`, which holds what blocks before it wrote; `before` gives values beneath
     /// those. `None` where only digests are there, or where they are of other values.
-    pub(super) fn apply<E>(
+    pub(super) fn apply(
         &self,
         writes: &mut WriteSet,
-        before: &mut dyn FnMut(&Place) -> Result<Option<Vec<u8>>, E>,
-    ) -> Result<Option<()>, E> {
+        before: &mut ReadBefore<'_>,
+    ) -> Result<Option<()>, StateError> {
         let calls = self.calls().map(|call| &call.writes);
         for listed in calls.chain([&self.rest]) {
             let Some(listed) = listed.list() else {

@@ -138,7 +138,8 @@ mod tests {
         let long = [7; 100];
         let mut changed = long;
         changed[3] = 8;
-        let cases: [(Option<&[u8]>, Option<&[u8]>); 9] = [
+        type Value<'v> = Option<&'v [u8]>;
+        let cases: [(Value<'_>, Value<'_>); 9] = [
             (None, None),
             (None, Some(b"")),
             (Some(b""), None),

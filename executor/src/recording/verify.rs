@@ -267,6 +267,12 @@ fn mismatched(recorded: RecordedBlock, difference: Difference) -> Mismatch {
     }
 }
 
+/// A range, and the state before it.
+type Planned<'db> = (Range<usize>, StackedState<'db>);
+
+/// A result; an error is that of a block, by its position.
+type AtBlock<T> = Result<T, (usize, VerifyError)>;
+
 /// Which range comes next, and the state it begins on.
 struct Plan<'db> {
     /// The state before the range given out last.
@@ -288,10 +294,7 @@ impl<'db> Plan<'db> {
     }
 
     /// The next range, and the state before it.
-    fn next(
-        &mut self,
-        recording: &Recording,
-    ) -> Result<Option<(Range<usize>, StackedState<'db>)>, (usize, VerifyError)> {
+    fn next(&mut self, recording: &Recording) -> AtBlock<Option<Planned<'db>>> {
         if self.last.end == recording.len() {
             return Ok(None);
         }
@@ -304,7 +307,7 @@ impl<'db> Plan<'db> {
     }
 
     /// Takes the state from the beginning of the last range to its end, by what was recorded of it.
-    fn rebuild(&mut self, recording: &Recording) -> Result<(), (usize, VerifyError)> {
+    fn rebuild(&mut self, recording: &Recording) -> AtBlock<()> {
         let mut writes = WriteSet::new();
         let mut next = None;
         for index in self.last.clone() {
