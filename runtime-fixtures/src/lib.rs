@@ -52,3 +52,8 @@ pub use replay::{FixtureReplay, FixtureReplayError, ReplayedBlock};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/fixtures.md")]
 struct FixturesPage;
+
+/// So does the one in the documentation of recordings.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/recordings.md")]
+struct RecordingsPage;

@@ -163,7 +163,7 @@ pub fn replay_fixture(
     replay_with::<SlackwaterHostFunctions>(path, config, is_updating)
 }
 
-/// As [`replay_fixture`], with host functions of one's own, and told whether to write expectations.
+/// As [`replay_fixture()`], with host functions of one's own, and told whether to write expectations.
 ///
 /// # Errors
 /// [`ReplayTestError`].
