@@ -13,7 +13,7 @@ pub(crate) struct ChainArgs {
     /// Block fixture with the blocks and the state before them.
     #[arg(long, value_name = "FIXTURE")]
     pub(crate) fixture: Option<PathBuf>,
-    /// Database with the blocks, which reaches back to the state before them. It is not written to.
+    /// Database with the blocks, which reaches back to the state before them. No block of it changes.
     #[arg(long, value_name = "DIR")]
     pub(crate) db: Option<PathBuf>,
 }

@@ -1,5 +1,7 @@
 //! The blocks that are recorded or verified, and the state before them: of a fixture, or of a database.
 
+use std::path::PathBuf;
+
 use slackwater_executor::{
     Database, Durability, WasmExecutor,
     block::Block,
@@ -18,7 +20,7 @@ pub(crate) enum ChainSource {
 }
 
 impl ChainSource {
-    /// Opens what the arguments name; a database is only read.
+    /// Opens what the arguments name; no block of a database changes, and nothing of it is forgotten.
     pub(crate) fn open(
         args: &ChainArgs,
         executor: &WasmExecutor<SlackwaterHostFunctions>,
@@ -31,9 +33,11 @@ impl ChainSource {
             }
             (None, Some(folder)) => {
                 let config = DatabaseConfig {
+                    // Nothing of it is forgotten.
+                    history_blocks: u64::MAX,
                     // Every core has blocks to execute.
                     prefetch: false,
-                    ..DatabaseConfig::new(Durability::Buffered)
+                    ..DatabaseConfig::new(Durability::Sync)
                 };
                 let database = Database::open_existing(folder, config)?;
                 Ok(Self::Database(Box::new(database)))
@@ -93,6 +97,11 @@ impl BlockSource for ChainSource {
             Self::Database(database) => BlockSource::block(database.as_ref(), number),
         }
     }
+}
+
+/// The files that are read.
+pub(crate) fn chain_inputs(args: &ChainArgs) -> Vec<&PathBuf> {
+    args.fixture.iter().collect()
 }
 
 /// What the chain is called in reports.

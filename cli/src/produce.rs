@@ -97,7 +97,8 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
     if is_limited && args.executor.config().meter == Meter::Off {
         return Err(CliError::LimitsOfNothing);
     }
-    if let Some(out) = &args.out {
+    let outputs = args.out.iter().chain(&args.report.report);
+    for out in outputs.chain(&args.profile.fuel_profile) {
         let inputs: Vec<_> = args.extrinsics.iter().chain([&args.spec]).collect();
         refuse_input_as_output(&inputs, out)?;
     }

@@ -12,9 +12,10 @@ use slackwater_executor::{
 use crate::{
     Verdict,
     args_recording::RecordArgs,
-    chain_source::{ChainSource, chain_name},
+    chain_source::{ChainSource, chain_inputs, chain_name},
     error::CliError,
     output::{COUNT, print_json, progress_bar, say, table, thousands, thousands_u64},
+    source::refuse_input_as_output,
 };
 
 #[derive(Serialize)]
@@ -30,6 +31,7 @@ struct Recorded {
 }
 
 pub(crate) fn run(args: &RecordArgs) -> Result<Verdict, CliError> {
+    refuse_input_as_output(&chain_inputs(&args.chain), &args.out)?;
     if args.out.exists() && !args.force {
         return Err(CliError::OutExists(args.out.clone()));
     }
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &RecordArgs) -> Result<Verdict, CliError> {
     let bar = progress_bar(args.json, &name, length, COUNT);
     let mut extrinsics = 0;
     for _ in 0..count {
-        let (block, _) = recorder.next(&chain)?;
+        let block = recorder.next(&chain)?;
         extrinsics += block.extrinsics.len();
         writer.add(&block).map_err(written)?;
         bar.inc(1);

@@ -23,6 +23,7 @@ use crate::{
         BlockReport as Drawn, Document, ProfileReport, RunReport, meter_name, profiled_into,
         write_folded, write_page,
     },
+    source::refuse_input_as_output,
 };
 
 #[derive(Serialize)]
@@ -80,6 +81,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
         fixtures: Vec::new(),
         report: None,
     };
+    for out in args.report.report.iter().chain(&args.profile.fuel_profile) {
+        let inputs: Vec<_> = args.fixtures.iter().collect();
+        refuse_input_as_output(&inputs, out)?;
+    }
     let mut profile = args
         .profile
         .fuel_profile

@@ -9,23 +9,30 @@ use slackwater_executor::{
     InstanceMode, WasmExecutor,
     host_functions::SlackwaterHostFunctions,
     recording::{Mismatch, Recording, RecordingFile, Verifier, VerifyError},
+    timing::Timing,
 };
 use slackwater_runtime_fixtures::StateNames;
 
 use crate::{
     Verdict,
-    args::mode_name,
+    args::{Mode, mode_name},
     args_recording::VerifyArgs,
-    chain_source::ChainSource,
+    chain_source::{ChainSource, chain_inputs},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
     output::{COUNT, print_json, progress_bar, say, short_name, table, thousands},
     report::{BlockReport, Document, RunReport, meter_name, write_page},
     sides::write_sides,
+    source::refuse_input_as_output,
 };
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<Verdict, CliError> {
     let path = &args.recording;
+    if let Some(report) = &args.report.report {
+        let mut inputs = chain_inputs(&args.chain);
+        inputs.push(path);
+        refuse_input_as_output(&inputs, report)?;
+    }
     let recording = RecordingFile::open(path).map_err(|source| CliError::Recording {
         path: path.clone(),
         source,
@@ -64,10 +71,15 @@ fn verify(
     let bar = progress_bar(args.json, &name, recording.len(), COUNT);
     let begun = Instant::now();
     let blocks = Mutex::new(Vec::new());
-    let verifier = Verifier::new(&executor, recording).with_threads(args.threads);
+    let mut verifier = Verifier::new(&executor, recording).with_threads(args.threads);
+    if args.json || args.report.report.is_some() {
+        verifier = verifier.timed();
+    }
     let verified = verifier.verify(parent.clone(), &chain, &|block| {
-        let start = begun.elapsed().saturating_sub(block.timing.phases.total());
-        let report = BlockReport::of_recorded(block.computed, block.timing, start);
+        let untimed = Timing::default();
+        let timing = block.timing.unwrap_or(&untimed);
+        let start = begun.elapsed().saturating_sub(timing.phases.total());
+        let report = BlockReport::of_recorded(block.computed, timing, start);
         let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.push(report);
         bar.inc(1);
@@ -98,10 +110,15 @@ fn verify(
             };
         }
         Err(VerifyError::Mismatch(mismatch)) => {
-            let names = StateNames::of_state(&executor, &parent.view()?).unwrap_or_default();
+            // Names are those of the code before the first block: behind an upgrade there are others.
+            let first = recording.block(0).ok().map(|block| block.code);
+            let names = match first == Some(mismatch.recorded.code) {
+                true => StateNames::of_state(&executor, &parent.view()?).unwrap_or_default(),
+                false => StateNames::default(),
+            };
             report.ok = false;
             report.result = "DIFFERS".to_owned();
-            report.divergence = Some(told(args, &mismatch, &names)?);
+            report.divergence = Some(told(args, mode, &mismatch, &names)?);
         }
         Err(error) => return Err(error.into()),
     }
@@ -111,10 +128,15 @@ fn verify(
 /// Writes both sides, and says what differs.
 fn told(
     args: &VerifyArgs,
+    mode: InstanceMode,
     mismatch: &Mismatch,
     names: &StateNames,
 ) -> Result<DivergenceReport, CliError> {
     let name = short_name(&args.recording.display().to_string());
+    let name = match args.mode {
+        Mode::Both => format!("{name}.{}", mode_name(mode)),
+        _ => name,
+    };
     let files = write_sides(&args.differences, &name, mismatch, names)?;
     Ok(DivergenceReport::of_mismatch(mismatch, names, files))
 }

@@ -5,10 +5,19 @@ mod common;
 use std::{fs, path::PathBuf, process::Command};
 
 use common::{json, slackwater, text};
-use slackwater_executor::recording::{
-    RecordedBlock, Recording, RecordingFile, RecordingWriter, Spliced, Writes,
+use slackwater_executor::{
+    Database, Durability, ExecutorConfig, WasmExecutor,
+    block::ProducerConfig,
+    host_functions::SlackwaterHostFunctions,
+    recording::{RecordedBlock, Recording, RecordingFile, RecordingWriter, Spliced, Writes},
+    state::DatabaseConfig,
 };
-use slackwater_runtime_fixtures::{guest::fixture_chain_path, real_fixtures_or_skip};
+use slackwater_runtime_fixtures::{
+    BlockFixture,
+    guest::fixture_chain_path,
+    production::{ChainProducer, Queue, begin_chain},
+    real_fixtures_or_skip,
+};
 
 /// A folder with a recording of the guest's chain.
 struct Recorded {
@@ -236,6 +245,74 @@ fn blocks_of_a_database_are_recorded_and_verified() {
 }
 
 #[test]
+fn what_is_read_is_not_written_over() {
+    let recorded = Recorded::new();
+    let copy = recorded.folder.path().join("fixture.json");
+    fs::copy(fixture_chain_path(), &copy).expect("copied");
+    let before = fs::read(&copy).expect("readable");
+    let (file, fixture) = (recorded.file(), text(&copy).to_owned());
+    let record = ["record", &fixture, "--force", "--fixture", &fixture];
+    let verify = [
+        "verify",
+        text(&file),
+        "--fixture",
+        &fixture,
+        "--report",
+        text(&file),
+    ];
+    let replay = ["replay", &fixture, "--fuel-profile", &fixture];
+    let whole = fs::read(&file).expect("readable");
+    for args in [&record[..], &verify, &replay] {
+        let (code, document) = json(args);
+        let error = document["error"].as_str().expect("text");
+        assert!(code == 2 && error.contains("written over"), "{error}");
+    }
+    assert_eq!(fs::read(&copy).expect("readable"), before);
+    assert_eq!(fs::read(&file).expect("readable"), whole);
+}
+
+/// A database that keeps more than it would by default keeps it.
+#[test]
+fn nothing_of_a_database_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("database");
+    let config = DatabaseConfig {
+        history_blocks: 10_000,
+        ..DatabaseConfig::new(Durability::Buffered)
+    };
+    let database = Database::open_with(&path, config).expect("opens");
+    let executor = WasmExecutor::<SlackwaterHostFunctions>::new(ExecutorConfig::default());
+    let executor = executor.expect("an engine");
+    let genesis = BlockFixture::load(&fixture_chain_path())
+        .expect("a fixture")
+        .state;
+    begin_chain(&executor, &database, &genesis).expect("a genesis");
+    let producer = ChainProducer::new(&executor, &database, ProducerConfig::default());
+    let mut queue = Queue::default();
+    for _ in 0..300 {
+        queue.begin_block();
+        producer.produce(&mut queue).expect("a block");
+    }
+    assert_eq!(database.oldest_state().expect("readable"), 0);
+    drop(database);
+    let reach = || {
+        let config = DatabaseConfig {
+            history_blocks: u64::MAX,
+            ..DatabaseConfig::new(Durability::Buffered)
+        };
+        let database = Database::open_existing(&path, config).expect("opens");
+        database.oldest_state().expect("readable")
+    };
+    let before = reach();
+    let file = folder.path().join("recording");
+    let chain = ["--db", text(&path)];
+    let record = [&["record", text(&file), "--from", "290"][..], &chain].concat();
+    assert_eq!(json(&record).0, 0);
+    assert_eq!(json(&[&["verify", text(&file)][..], &chain].concat()).0, 0);
+    assert_eq!((before, reach()), (0, 0));
+}
+
+#[test]
 fn a_profile_is_all_the_fuel_and_the_same_every_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let page = folder.path().join("report.html");
@@ -261,7 +338,6 @@ fn a_profile_is_all_the_fuel_and_the_same_every_time() {
         let profiled: u64 = lines
             .map(|fuel| fuel.parse::<u64>().expect("a number"))
             .sum();
-        // Blocks that are refused in replay are not in the report; there are none.
         assert_eq!(profiled, fuel);
         assert_eq!(document["report"]["profile"]["total"], fuel);
         profiles.push(folded);

@@ -17,6 +17,15 @@ use crate::{
 /// What the charges for reading and writing the state are called.
 const STATE: &str = "(state)";
 
+/// What a call that trapped had used since a function told something, with its charges for the state.
+const NOT_TOLD: &str = "(state, and not told before it trapped)";
+
+/// Calls within calls that are told apart; deeper ones count for the one above.
+const DEPTH_MAX: usize = 200;
+
+/// Stacks of calls that are told apart.
+const NODES_MAX: usize = 1 << 20;
+
 /// What functions of a runtime are called, by their numbers.
 pub(crate) type FunctionNames = Arc<[String]>;
 
@@ -146,8 +155,11 @@ impl Collector {
 
     fn begin(&mut self, callee: Callee) {
         let top = self.stack.last().copied().unwrap_or_default();
+        let is_full = self.nodes.len() >= NODES_MAX;
         let node = match self.nodes[top].called.get(&callee) {
+            _ if self.stack.len() > DEPTH_MAX => top,
             Some(node) => *node,
+            None if is_full => top,
             None => {
                 let node = self.add();
                 self.nodes[top].called.insert(callee, node);
@@ -220,13 +232,14 @@ pub(crate) fn begin(method: &str) -> Option<RuntimeCall> {
     })
 }
 
-/// The runtime call ends, and has used this. What no function has told is for the state, unless the call was cut short.
-pub(crate) fn end(call: RuntimeCall, used: Option<&FuelUsed>) {
+/// The runtime call ends, and has used this. What no function has told is for the state, unless it trapped.
+pub(crate) fn end(call: RuntimeCall, used: Option<&FuelUsed>, trapped: bool) {
     with(|collector| {
         collector.stack.truncate(call.depth + 1);
         let rest = used.map_or(0, |used| used.total.0.saturating_sub(collector.told));
         if rest > 0 {
-            collector.begin(Callee::Method(STATE.to_owned()));
+            let name = if trapped { NOT_TOLD } else { STATE };
+            collector.begin(Callee::Method(name.to_owned()));
             let top = collector.stack.last().copied().unwrap_or_default();
             collector.nodes[top].own += rest;
         }
@@ -289,7 +302,7 @@ mod tests {
                 collector.stack.pop();
             });
             // The rest of the method's own is not told.
-            end(call, Some(&used(20)));
+            end(call, Some(&used(20)), false);
         });
         assert_eq!(
             profile.folded(),
@@ -311,12 +324,12 @@ mod tests {
             with(|collector| collector.count(3));
             // It trapped in the middle of something.
             with(|collector| collector.begin(Callee::Function(0, 9)));
-            end(inner, Some(&used(3)));
+            end(inner, Some(&used(3)), true);
             with(|collector| {
                 collector.count(101);
                 collector.stack.pop();
             });
-            end(outer, Some(&used(101)));
+            end(outer, Some(&used(101)), false);
         });
         let expected = "outer;function 1 101\nouter;function 1;inner 3\n";
         assert_eq!(profile.folded(), expected);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing that is executed reads it, so results are the same with and without. Cost: where nobody asks, a
 //! look at a variable of the thread for each change of phase; else one reading of the clock for each, some 250 for a transfer.
+//! An instance that was watched once goes on asking, some nanoseconds for each call of a host function.
 //! Work that other threads do for a block, such as settling the journal, is not in it.
 
 use std::{

@@ -306,8 +306,10 @@ impl<H: HostFunctions> WasmExecutor<H> {
             }
         });
         if let Some(profiled) = profiled {
-            let used = called.as_ref().ok().and_then(|called| called.fuel.as_ref());
-            profile::end(profiled, used);
+            let ended = called.as_ref().ok();
+            let returned = ended.map(|called| matches!(called.outcome, CallOutcome::Returned(_)));
+            let used = ended.and_then(|called| called.fuel.as_ref());
+            profile::end(profiled, used, returned != Some(true));
         }
         called
     }

@@ -116,7 +116,7 @@ impl FixtureChain {
         let parent = self.parent_state()?;
         let mut recorder = Recorder::new(executor, parent, name.to_owned(), false);
         let blocks = self.blocks.iter();
-        let recorded = blocks.map(|_| Ok(recorder.next(self.blocks())?.0));
+        let recorded = blocks.map(|_| recorder.next(self.blocks()));
         let recorded = recorded.collect::<Result<Vec<_>, RecordError>>()?;
         Ok(Recording::Memory(recorder.head().clone(), recorded))
     }

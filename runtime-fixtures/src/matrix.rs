@@ -163,12 +163,26 @@ impl Matrix {
     pub fn check<H: HostFunctions>(
         &self,
         fixture: &BlockFixture,
+        progress: impl FnMut(&Cell),
+    ) -> Result<(), MatrixError> {
+        let executor = WasmExecutor::<H>::new(ExecutorConfig::default());
+        let executor = executor.map_err(MatrixError::Engine)?;
+        let chain = FixtureChain::open(&executor, fixture)?;
+        let recording = chain.record(&executor, &fixture.name)?;
+        self.check_recording::<H>(&chain, &recording, progress)
+    }
+
+    /// Verifies a recording of a chain in each cell.
+    ///
+    /// # Errors
+    /// [`MatrixError`], for the first cell in which something else comes.
+    pub fn check_recording<H: HostFunctions>(
+        &self,
+        chain: &FixtureChain,
+        recording: &Recording,
         mut progress: impl FnMut(&Cell),
     ) -> Result<(), MatrixError> {
         let engine = |config| WasmExecutor::<H>::new(config).map_err(MatrixError::Engine);
-        let executor = engine(ExecutorConfig::default())?;
-        let chain = FixtureChain::open(&executor, fixture)?;
-        let recording = chain.record(&executor, &fixture.name)?;
         let mut executor: Option<(ExecutorConfig, WasmExecutor<H>)> = None;
         for cell in &self.cells {
             let config = cell.config();
@@ -177,9 +191,9 @@ impl Matrix {
                 Some((other, same)) if other == config => executor.insert((other, same)),
                 _ => executor.insert((config.clone(), engine(config)?)),
             };
-            verify(&executor.1, &chain, &recording, cell.threads).map_err(|source| {
+            verify(&executor.1, chain, recording, cell.threads).map_err(|source| {
                 MatrixError::Cell {
-                    fixture: fixture.name.clone(),
+                    fixture: recording.head().name.clone(),
                     cell: *cell,
                     source: Box::new(source),
                 }

@@ -4,13 +4,13 @@
 //! which metadata describes types. What is not known stays hexadecimal. Invariant: whatever a runtime says of itself, or a
 //! state holds, is shown or not shown, and fails nothing.
 
-use codec::{Decode, DecodeAll};
+use codec::{Compact, Decode, DecodeAll};
 use frame_metadata::{
     RuntimeMetadata, RuntimeMetadataPrefixed,
     decode_different::DecodeDifferent,
     v14::{StorageEntryType, StorageHasher},
 };
-use scale_info::{PortableRegistry, TypeDef};
+use scale_info::{PortableRegistry, TypeDef, TypeDefPrimitive};
 use slackwater_executor::{
     CallContext, CallOutcome, WasmExecutor,
     block::ExecutionError,
@@ -249,6 +249,8 @@ fn decoded<B, O>(value: DecodeDifferent<B, O>) -> Option<O> {
 
 /// Takes a value off the front of `bytes`.
 fn value(bytes: &mut &[u8], ty: u32, types: &PortableRegistry) -> Option<String> {
+    // The decoder believes what is said about lengths, and follows types however deep.
+    Walk::new(types).over(&mut &**bytes, ty)?;
     let value = scale_value::scale::decode_as_type(bytes, ty, types).ok()?;
     let mut shown = plain(&value.remove_context());
     if let Some((end, _)) = shown.char_indices().nth(SHOWN_MAX) {
@@ -261,6 +263,82 @@ fn value(bytes: &mut &[u8], ty: u32, types: &PortableRegistry) -> Option<String>
 fn whole(mut bytes: &[u8], ty: u32, types: &PortableRegistry) -> Option<String> {
     let shown = value(&mut bytes, ty, types)?;
     bytes.is_empty().then_some(shown)
+}
+
+/// Walks over a value without keeping anything, to see that it is one, and of what size.
+struct Walk<'t> {
+    types: &'t PortableRegistry,
+    depth: usize,
+    parts: usize,
+}
+
+impl<'t> Walk<'t> {
+    /// Values within values.
+    const DEPTH_MAX: usize = 64;
+    /// Parts of a value; of one with more nobody would read the text.
+    const PARTS_MAX: usize = 100_000;
+
+    fn new(types: &'t PortableRegistry) -> Self {
+        Self {
+            types,
+            depth: 0,
+            parts: 0,
+        }
+    }
+
+    fn over(&mut self, bytes: &mut &[u8], ty: u32) -> Option<()> {
+        self.parts += 1;
+        self.depth += 1;
+        if self.depth > Self::DEPTH_MAX || self.parts > Self::PARTS_MAX {
+            return None;
+        }
+        let walked = self.within(bytes, ty);
+        self.depth -= 1;
+        walked
+    }
+
+    fn within(&mut self, bytes: &mut &[u8], ty: u32) -> Option<()> {
+        let types = self.types;
+        match &types.resolve(ty)?.type_def {
+            TypeDef::Composite(composite) => {
+                self.each(bytes, composite.fields.iter().map(|it| it.ty.id))
+            }
+            TypeDef::Variant(variants) => {
+                let index = u8::decode(bytes).ok()?;
+                let variant = variants.variants.iter().find(|it| it.index == index)?;
+                self.each(bytes, variant.fields.iter().map(|it| it.ty.id))
+            }
+            TypeDef::Sequence(sequence) => {
+                let length = Compact::<u32>::decode(bytes).ok()?.0;
+                self.each(bytes, (0..length).map(|_| sequence.type_param.id))
+            }
+            TypeDef::Array(array) => self.each(bytes, (0..array.len).map(|_| array.type_param.id)),
+            TypeDef::Tuple(tuple) => self.each(bytes, tuple.fields.iter().map(|it| it.id)),
+            TypeDef::Primitive(primitive) => pass(bytes, primitive),
+            TypeDef::Compact(_) => Compact::<u128>::decode(bytes).ok().map(|_| ()),
+            // Nobody has missed them.
+            TypeDef::BitSequence(_) => None,
+        }
+    }
+
+    fn each(&mut self, bytes: &mut &[u8], mut types: impl Iterator<Item = u32>) -> Option<()> {
+        types.try_for_each(|ty| self.over(bytes, ty))
+    }
+}
+
+/// Steps over a primitive value.
+fn pass(bytes: &mut &[u8], primitive: &TypeDefPrimitive) -> Option<()> {
+    let length = match primitive {
+        TypeDefPrimitive::Bool | TypeDefPrimitive::U8 | TypeDefPrimitive::I8 => 1,
+        TypeDefPrimitive::U16 | TypeDefPrimitive::I16 => 2,
+        TypeDefPrimitive::Char | TypeDefPrimitive::U32 | TypeDefPrimitive::I32 => 4,
+        TypeDefPrimitive::U64 | TypeDefPrimitive::I64 => 8,
+        TypeDefPrimitive::U128 | TypeDefPrimitive::I128 => 16,
+        TypeDefPrimitive::U256 | TypeDefPrimitive::I256 => 32,
+        TypeDefPrimitive::Str => usize::try_from(Compact::<u32>::decode(bytes).ok()?.0).ok()?,
+    };
+    *bytes = bytes.get(length..)?;
+    Some(())
 }
 
 /// A value as text, lists of bytes as hexadecimal.
@@ -341,6 +419,38 @@ mod tests {
             names.key(&child).as_deref(),
             Some("root of child trie 0x01")
         );
+    }
+
+    #[derive(scale_info::TypeInfo)]
+    #[expect(dead_code, reason = "it stands for a type of metadata")]
+    struct Nested(Vec<Nested>);
+
+    /// A hostile length, or depth, must not be believed.
+    #[test]
+    fn what_cannot_be_a_value_is_not_taken_apart() {
+        let mut registry = scale_info::Registry::new();
+        let meta = scale_info::meta_type::<Vec<u128>>();
+        let list = registry.register_type(&meta).id;
+        let nested = registry
+            .register_type(&scale_info::meta_type::<Nested>())
+            .id;
+        let nothing = registry
+            .register_type(&scale_info::meta_type::<Vec<()>>())
+            .id;
+        let types: PortableRegistry = registry.into();
+        assert_eq!(
+            whole(
+                &[4, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                list,
+                &types
+            )
+            .as_deref(),
+            Some("7")
+        );
+        for ty in [list, nested, nothing] {
+            assert_eq!(whole(&[0x03, 0xff, 0xff, 0xff, 0xff], ty, &types), None);
+        }
+        assert_eq!(whole(&[4; 10_000], nested, &types), None);
     }
 
     #[test]

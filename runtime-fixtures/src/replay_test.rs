@@ -31,7 +31,7 @@ use slackwater_executor::{
     runtime::EngineError,
     state::{BlockState, HistoryError, Place, StateError, StateView},
 };
-use sp_core::storage::ChildInfo;
+use sp_core::{H256, storage::ChildInfo};
 use sp_state_machine::Backend;
 
 use crate::{BlockFixture, ChainError, FixtureChain, FixtureError, StateNames, hexadecimal};
@@ -256,6 +256,10 @@ fn text_of<H: HostFunctions>(
 struct Text<'a, 'db> {
     view: &'a StateView<'db>,
     names: &'a StateNames,
+    /// The code that the names are of.
+    code: Option<H256>,
+    /// Whether the block at hand has it.
+    is_named: bool,
     /// What the calls so far have left.
     values: BTreeMap<Place, Option<Vec<u8>>>,
     text: String,
@@ -266,6 +270,8 @@ impl<'a, 'db> Text<'a, 'db> {
         Self {
             view,
             names,
+            code: None,
+            is_named: true,
             values: BTreeMap::new(),
             text: String::new(),
         }
@@ -294,6 +300,8 @@ impl<'a, 'db> Text<'a, 'db> {
     }
 
     fn block(&mut self, block: &RecordedBlock) -> Result<(), ReplayTestError> {
+        // Behind an upgrade there are other names.
+        self.is_named = *self.code.get_or_insert(block.code) == block.code;
         self.line(format_args!("\nblock {} {:?}", block.number, block.hash));
         self.line(format_args!(
             "  code {:?}, tries of version {}",
@@ -316,7 +324,7 @@ impl<'a, 'db> Text<'a, 'db> {
     fn call(&mut self, name: &str, call: &RecordedCall) -> Result<(), ReplayTestError> {
         let mut outcome = call.outcome.to_string();
         if let Some(error) = &call.outcome.error
-            && let Some(error) = self.names.dispatch_error(error)
+            && let Some(error) = self.names.dispatch_error(error).filter(|_| self.is_named)
         {
             let _written = write!(outcome, " {error}");
         }
@@ -341,7 +349,7 @@ impl<'a, 'db> Text<'a, 'db> {
             let mut line = hexadecimal::encode(key);
             if let Some(child) = child {
                 let _written = write!(line, " of child trie {}", hexadecimal::encode(child));
-            } else if let Some(name) = self.names.key(key) {
+            } else if let Some(name) = self.names.key(key).filter(|_| self.is_named) {
                 let _written = write!(line, " {name}");
             }
             let value = value

@@ -1,10 +1,10 @@
 //! The determinism matrix: all of it on our guest's chain, and a seeded slice of it on real chains. `SLACKWATER_MATRIX_SEED` takes
 //! another slice and `SLACKWATER_MATRIX_CELLS` another number of cells; the whole is `make matrix`.
 
-use slackwater_executor::host_functions::SlackwaterHostFunctions;
-use slackwater_runtime_fixtures::{BlockFixture, Matrix, guest};
+use slackwater_executor::{Meter, host_functions::SlackwaterHostFunctions, recording::Recording};
+use slackwater_runtime_fixtures::{BlockFixture, FixtureChain, Matrix, MatrixError, guest};
 use slackwater_substrate_path::signed::SignedChain;
-use slackwater_tests::{REAL_BLOCKS, load_blocks, real_blocks, runs, signed_chain};
+use slackwater_tests::{REAL_BLOCKS, executor, load_blocks, real_blocks, runs, signed_chain};
 
 const SEED: usize = 1;
 
@@ -32,6 +32,41 @@ fn slices_are_of_the_matrix_and_follow_from_the_seed() {
     assert_eq!(one.cells(), Matrix::native().slice(1, 7).cells());
     assert_ne!(one.cells(), Matrix::native().slice(2, 7).cells());
     assert_eq!(Matrix::native().slice(1, 1_000).cells(), whole.cells());
+}
+
+/// The matrix can fail: what another run did is not what this one does.
+#[test]
+fn a_cell_that_differs_is_named() {
+    let executor = executor();
+    let mut fixture = load_blocks(&guest::fixture_chain_path());
+    fixture.blocks.truncate(8);
+    let chain = FixtureChain::open(&executor, &fixture).expect("a chain");
+    let Recording::Memory(head, mut blocks) = chain.record(&executor, "planted").expect("records")
+    else {
+        panic!("it is in memory");
+    };
+    let fuel = blocks[5].initialize.fuel.as_mut().expect("counted");
+    fuel.wasm += 1;
+    let planted = Recording::Memory(head, blocks);
+    let mut passed = Vec::new();
+    let checked =
+        Matrix::native().check_recording::<SlackwaterHostFunctions>(&chain, &planted, |cell| {
+            passed.push(*cell);
+        });
+    let error = checked.expect_err("it differs");
+    // Where nobody counts, fuel is not compared.
+    assert!(
+        !passed.is_empty() && passed.iter().all(|cell| cell.meter == Meter::Off),
+        "{passed:?}"
+    );
+    let MatrixError::Cell { cell, .. } = &error else {
+        panic!("not a cell: {error}");
+    };
+    assert_ne!(cell.meter, Meter::Off);
+    let message = error.to_string();
+    for part in ["planted", "block 6, initialize", "fuel", "threads 1"] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::{num::NonZeroUsize, sync::Mutex};
 
 use slackwater_executor::{
-    Durability, ExecutionPath, ExecutorConfig, InstanceMode, Meter,
+    BlockBuilder, Durability, ExecutionPath, ExecutorConfig, InstanceMode, Meter,
+    profile::profiled,
     recording::{
         Recorder, Recording, RecordingFile, RecordingWriter, Verifier, VerifyError, VerifyStat,
     },
-    state::{Database, DatabaseConfig},
+    runtime::Compilation,
+    state::{Database, DatabaseConfig, Extensions, Head, MemoryState},
     timing::{BlockCall, Phase},
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureChain, guest};
@@ -16,6 +18,7 @@ use slackwater_tests::{
     Executor, REAL_BLOCKS, executor, executor_with, load_blocks, real_blocks, replay_onto,
     signed_chain,
 };
+use sp_core::storage::StateVersion;
 
 fn threads(threads: usize) -> NonZeroUsize {
     NonZeroUsize::new(threads).expect("some")
@@ -118,7 +121,7 @@ fn a_database_is_recorded_and_verified_within_its_history() {
     let head = database.head().expect("readable").expect("there");
     let parent = || database.stack_at(oldest).expect("within reach");
     let mut recorder = Recorder::new(&executor, parent(), "database".to_owned(), false);
-    let blocks = (oldest..head.number).map(|_| recorder.next(&database).expect("records").0);
+    let blocks = (oldest..head.number).map(|_| recorder.next(&database).expect("records"));
     let blocks: Vec<_> = blocks.collect();
     assert_eq!(
         blocks.last().map(|block| block.state_root),
@@ -152,7 +155,7 @@ fn digests_are_verified_on_one_thread() {
     let parent = chain.parent_state().expect("readable");
     let mut recorder = Recorder::new(&executor, parent, "digests".to_owned(), true);
     let blocks = chain.blocks().iter();
-    let blocks = blocks.map(|_| recorder.next(chain.blocks()).expect("records").0);
+    let blocks = blocks.map(|_| recorder.next(chain.blocks()).expect("records"));
     let blocks = blocks.collect();
     let recording = Recording::Memory(recorder.head().clone(), blocks);
     let stat = verify(&executor, &chain, &recording, 4).expect("as recorded");
@@ -218,10 +221,10 @@ fn time_is_told_by_phase_and_call() {
         let chain = FixtureChain::open(&executor, &fixture).expect("a chain");
         let recording = chain.record(&executor, "timed").expect("records");
         let timings = Mutex::new(Vec::new());
-        let verifier = Verifier::new(&executor, &recording);
+        let verifier = Verifier::new(&executor, &recording).timed();
         let parent = chain.parent_state().expect("readable");
         let verified = verifier.verify(parent, chain.blocks(), &|block| {
-            let timing = block.timing.clone();
+            let timing = block.timing.cloned().expect("asked for");
             timings
                 .lock()
                 .expect("sane")
@@ -255,4 +258,65 @@ fn time_is_told_by_phase_and_call() {
             );
         }
     }
+}
+
+/// Where the state costs nothing, every unit of fuel is told by some function.
+#[test]
+fn a_profile_is_what_functions_told() {
+    let fixture = short_chain();
+    let mut config = ExecutorConfig::default();
+    let free = config.schedule.rows();
+    for (name, _) in free.iter().filter(|(name, _)| name.starts_with("state ")) {
+        config.schedule.set(name, 0).expect("a price");
+    }
+    config.compilation.profile_fuel = true;
+    for mode in [InstanceMode::Snapshot, InstanceMode::Fresh] {
+        let executor = executor_with(config.clone().with_instances(mode));
+        let chain = FixtureChain::open(&executor, &fixture).expect("a chain");
+        let (recording, profile) = profiled(|| chain.record(&executor, "profiled"));
+        let recording = recording.expect("records");
+        let blocks = (0..recording.len()).map(|index| recording.block(index).expect("there"));
+        let calls: Vec<_> = blocks
+            .flat_map(|block| block.calls().cloned().collect::<Vec<_>>())
+            .collect();
+        let used = calls.iter().map(|call| call.fuel.expect("counted"));
+        let used: u64 = used.map(|fuel| fuel.wasm + fuel.size + fuel.host).sum();
+        assert_eq!(profile.total(), used);
+        for line in profile.folded().lines() {
+            assert!(!line.contains("(state"), "{line}");
+        }
+        // Beside counting it, nothing is done.
+        let plain = executor_with(ExecutorConfig {
+            compilation: Compilation::default(),
+            ..config.clone()
+        });
+        verify(&plain, &chain, &recording, 2).expect("as recorded");
+    }
+}
+
+/// However deep a guest calls, its profile stays small.
+#[test]
+fn a_profile_of_a_deep_recursion_is_shallow() {
+    let mut config = ExecutorConfig::default();
+    config.compilation.profile_fuel = true;
+    let executor = executor_with(config);
+    let who = [1; 32];
+    let state = MemoryState::new(guest::genesis(&[(who, 1 << 50)], &who), StateVersion::V1);
+    let parent = Head {
+        number: 0,
+        hash: Default::default(),
+        state_root: state.state_root(),
+    };
+    let (nonce, tip) = (0, 0);
+    let sender = guest::Sender { who, nonce, tip };
+    let call = guest::GuestCall::EndlessRecursion;
+    let extrinsic = guest::GuestExtrinsic::Trusted(sender, call).encoded();
+    let (offered, profile) = profiled(|| {
+        let builder = BlockBuilder::new(&executor, &state, &parent, vec![], Extensions::new());
+        builder.expect("begins").push(&extrinsic).expect("goes on")
+    });
+    assert_eq!(offered.name(), "native_stack", "{offered:?}");
+    let deepest = profile.folded();
+    let deepest = deepest.lines().map(|line| line.matches(';').count()).max();
+    assert!(deepest > Some(50) && deepest < Some(300), "{deepest:?}");
 }

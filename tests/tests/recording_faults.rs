@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use slackwater_executor::{
     block::{Value, WriteDifference},
     recording::{
-        BlockPart, Mismatch, RecordedBlock, Recorder, Recording, RecordingHead, Spliced, Verifier,
-        VerifyError, Writes,
+        BlockPart, Mismatch, RecordedBlock, Recorder, Recording, RecordingError, RecordingHead,
+        Spliced, Verifier, VerifyError, Writes,
     },
 };
 use slackwater_runtime_fixtures::{BlockFixture, FixtureChain, guest};
@@ -195,6 +195,63 @@ fn other_fuel_is_named() {
 }
 
 #[test]
+fn missing_fuel_and_a_missing_end_are_named() {
+    for chain in chains() {
+        for at in chain.places() {
+            let block = &chain.blocks[at];
+            let (index, part) = writer(block);
+            let mismatch = chain.plant(at, |block| block.extrinsics[index].call.fuel = None);
+            assert_found(&mismatch, block, part, "fuel");
+            let mismatch = chain.plant(at, |block| block.finalize = None);
+            assert_found(&mismatch, block, BlockPart::Whole, "end");
+        }
+        // In every block: still the first is named.
+        let ends = |block: &RecordedBlock| RecordedBlock {
+            finalize: None,
+            ..block.clone()
+        };
+        let blocks: Vec<_> = chain.blocks.iter().map(ends).collect();
+        let mismatch = chain.mismatch(&blocks);
+        assert_found(&mismatch, &chain.blocks[0], BlockPart::Whole, "end");
+    }
+}
+
+/// Neither lists nor digests, or a block too few: no recorder writes that.
+#[test]
+fn what_no_recorder_writes_is_refused_on_any_number_of_threads() {
+    let chain = &chains()[0];
+    let refused = |blocks: &[RecordedBlock], index: usize| {
+        for threads in [1, 2, 8] {
+            match chain.verify(blocks.to_vec(), threads) {
+                Err(VerifyError::Recording(RecordingError::Block { index: found, .. })) => {
+                    assert_eq!(found, index, "{threads} threads");
+                }
+                other => panic!("{threads} threads: {other:?}"),
+            }
+        }
+    };
+    let mut mixed = chain.blocks.clone();
+    let writes = &mut mixed[20].initialize.writes;
+    *writes = Writes::Digest(writes.digest());
+    refused(&mixed, 20);
+    let mut missing = chain.blocks.clone();
+    missing.remove(20);
+    refused(&missing, 20);
+    // What executing finds goes before it, wherever ranges begin.
+    let at = 19;
+    "trap".clone_into(&mut mixed[at].initialize.outcome.name);
+    let mismatch = chain.mismatch(&mixed);
+    assert_found(
+        &mismatch,
+        &chain.blocks[at],
+        BlockPart::Initialize,
+        "outcome",
+    );
+    let verified = chain.verify(Vec::new(), 2);
+    assert!(matches!(verified, Err(VerifyError::Empty)), "{verified:?}");
+}
+
+#[test]
 fn another_value_is_named_with_its_key() {
     for chain in chains() {
         for at in chain.places() {
@@ -270,16 +327,6 @@ fn another_order_is_named() {
             });
             assert_found(&mismatch, block, BlockPart::Whole, "extrinsics");
         }
-        // Blocks in another order.
-        let mut blocks = chain.blocks.clone();
-        blocks.swap(3, 4);
-        let number = chain.blocks[4].number;
-        for threads in [1, 2, 8] {
-            match chain.verify(blocks.clone(), threads) {
-                Err(VerifyError::Mismatch(mismatch)) => assert_eq!(mismatch.block, number),
-                other => panic!("not found: {other:?}"),
-            }
-        }
     }
 }
 
@@ -343,11 +390,25 @@ fn blocks_that_are_not_the_recorded_ones_are_named() {
     let mut fixture = load_blocks(&guest::fixture_chain_path());
     fixture.blocks.truncate(20);
     let recorded = Recorded::new(&fixture);
-    // The state before them has another value that nobody reads: another root.
+    // The state before them is that of another block.
     let mut other = fixture.clone();
-    other.state.top.insert(b"planted".to_vec(), vec![1]);
-    other.parent_state_root = None;
-    FixtureChain::open(&recorded.executor, &other).expect_err("its genesis is another one");
+    other.blocks.truncate(1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = slackwater_executor::Database::open(
+        folder.path(),
+        slackwater_executor::Durability::Buffered,
+    );
+    let database = database.expect("opens");
+    let path = slackwater_executor::ExecutionPath::Split;
+    slackwater_tests::replay_onto(&recorded.executor, &database, &other, path).expect("replays");
+    let recording = Recording::Memory(recorded.head.clone(), recorded.blocks.clone());
+    let verified = Verifier::new(&recorded.executor, &recording).verify(
+        database.stack_at(1).expect("within reach"),
+        recorded.chain.blocks(),
+        &|_block| {},
+    );
+    let mismatch = named(verified.map(|_stat| ()));
+    assert_found(&mismatch, &recorded.blocks[0], BlockPart::Whole, "parent");
     // Extrinsics of a block in another order.
     let at = recorded.places()[0];
     let mut swapped: Vec<_> = recorded.chain.blocks().to_vec();
@@ -382,7 +443,7 @@ fn digests_name_block_and_call() {
         let blocks = chain.chain.blocks();
         let digests = blocks
             .iter()
-            .map(|_| recorder.next(blocks).expect("records").0);
+            .map(|_| recorder.next(blocks).expect("records"));
         let digests: Vec<_> = digests.collect();
         for at in chain.places() {
             let (index, part) = writer(&chain.blocks[at]);

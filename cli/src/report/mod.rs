@@ -1,4 +1,5 @@
-//! What a run did and where its time and fuel went: one document, which `--json` prints and `--report` draws.
+//! What a run did and where its time and fuel went: one document, which `--report` draws and `--json` prints: of `verify` that is
+//! all, of `replay` and `produce` it stands under `report`.
 //!
 //! Times include what it costs to take them, some 50 ns for each call of a host function. Invariant: the page holds exactly
 //! what the JSON does.
@@ -137,14 +138,16 @@ impl ProfileReport {
 impl ProfileNode {
     fn new(name: &str, profile: &FuelProfile) -> Self {
         let called = profile.called.iter();
+        let children: Vec<_> = called
+            .map(|(name, called)| Self::new(name, called))
+            .collect();
+        let within = children.iter().map(|child| child.value);
         Self {
             name: name.to_owned(),
-            value: profile.total(),
+            value: within.fold(profile.own, u64::saturating_add),
             own: profile.own,
             calls: profile.calls,
-            children: called
-                .map(|(name, called)| Self::new(name, called))
-                .collect(),
+            children,
         }
     }
 }

@@ -13,7 +13,8 @@ const PHASES = [
   ['commit', 'writing the block'],
   ['other', 'the rest'],
 ];
-const KNOWN_OUTCOMES = ['applied', 'dispatch_error', 'invalid', 'trap', 'out_of_fuel'];
+const KNOWN_OUTCOMES = ['applied', 'dispatch_error', 'invalid', 'trap', 'out_of_fuel',
+  'no_fuel_left', 'stack_exhausted'];
 const MOST_GROUPS = 300;
 const MOST_POINTS = 3000;
 const LEAST_POINTS_OF_AN_OUTCOME = 100;

@@ -3,7 +3,7 @@
 //! Invariant: what an extrinsic may use under the chain's rules follows from those rules and from the
 //! included extrinsics before it, never from limits of this machine.
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeWithMemTracking, Encode};
 use sp_core::H256;
 
 use super::ExtrinsicOutcome;
@@ -33,7 +33,7 @@ impl BlockFuel {
 }
 
 /// Fuel in a receipt: by what it was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct FuelReceipt {
     /// See [`FuelUsed::wasm`].
     pub wasm: u64,

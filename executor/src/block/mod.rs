@@ -51,4 +51,4 @@ pub use receipt::{
     RECEIPTS_VERSION_PLAIN,
 };
 pub use replay::{Executed, ExecutionPath, ReplayError, execute};
-pub(crate) use replay::{context_of, refused};
+pub(crate) use replay::{context_of, execute_whole, refused};

@@ -199,7 +199,7 @@ fn execute_split<S: BlockState, H: HostFunctions>(
 }
 
 /// By one call of `Core_execute_block`: it faults to refuse a block.
-fn execute_whole<S: BlockState, H: HostFunctions>(
+pub(crate) fn execute_whole<S: BlockState, H: HostFunctions>(
     executor: &WasmExecutor<H>,
     state: &S,
     block: &Block,

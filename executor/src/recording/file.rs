@@ -20,7 +20,7 @@ use std::{
 };
 
 use blake2b_simd::{Params, State};
-use codec::{Decode, DecodeAll, Encode};
+use codec::{Decode, DecodeWithMemLimit, DecodeWithMemTracking, Encode};
 use sp_core::H256;
 use thiserror::Error;
 
@@ -34,7 +34,9 @@ pub const RECORDING_MAGIC: [u8; 16] = *b"slackwater-rec\r\n";
 pub const RECORDING_VERSION: u32 = 1;
 
 /// A frame is up to so many bytes, unpacked.
-const FRAME_BYTES_MAX: usize = 512 << 20;
+const FRAME_BYTES_MAX: usize = 128 << 20;
+/// What is decoded of a frame takes up to so many bytes of memory.
+const DECODED_BYTES_MAX: usize = 1 << 30;
 /// What packing may gain at most, so that no short file unpacks to much.
 const FRAME_RATIO_MAX: usize = 1 << 15;
 const BUFFER_BYTES: usize = 1 << 18;
@@ -44,7 +46,7 @@ const BLOCK: u8 = 2;
 const CHECKSUM_BYTES: usize = 32;
 
 /// What stands before the blocks.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct RecordingHead {
     /// For people: what was executed.
     pub name: String,
@@ -90,6 +92,14 @@ pub enum RecordingError {
         offset: u64,
         /// What is wrong.
         reason: String,
+    },
+    /// What is recorded of a block is not what a recorder writes.
+    #[error("block {index} of the recording: {reason}")]
+    Block {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The checksum is that of other bytes.
     #[error("the recording is damaged: its checksum is {stated:?}, that of its bytes {computed:?}")]
@@ -263,15 +273,15 @@ impl RecordingFile {
     pub(super) fn block(&self, index: usize) -> Result<RecordedBlock, RecordingError> {
         match self.frames.get(index) {
             Some(frame) => decode(&self.file, frame),
-            None => Err(RecordingError::Damaged {
-                offset: 0,
-                reason: format!("there is no block {index}"),
+            None => Err(RecordingError::Block {
+                index,
+                reason: "there is none",
             }),
         }
     }
 }
 
-fn decode<T: Decode>(file: &File, frame: &Frame) -> Result<T, RecordingError> {
+fn decode<T: DecodeWithMemTracking>(file: &File, frame: &Frame) -> Result<T, RecordingError> {
     let damaged = |reason: String| RecordingError::Damaged {
         offset: frame.offset,
         reason,
@@ -286,7 +296,13 @@ fn decode<T: Decode>(file: &File, frame: &Frame) -> Result<T, RecordingError> {
     if plain.len() != frame.plain {
         return Err(damaged("it unpacks to another length".to_owned()));
     }
-    T::decode_all(&mut plain.as_slice()).map_err(|error| damaged(error.to_string()))
+    let mut rest = plain.as_slice();
+    let decoded = T::decode_with_mem_limit(&mut rest, DECODED_BYTES_MAX);
+    match decoded {
+        Ok(decoded) if rest.is_empty() => Ok(decoded),
+        Ok(_) => Err(damaged("it goes on behind its end".to_owned())),
+        Err(error) => Err(damaged(error.to_string())),
+    }
 }
 
 /// Reads a file from its beginning to its end, hashing it.
@@ -368,10 +384,11 @@ impl<'f> Scanner<'f> {
             frames.push((kind, frame));
         }
         let counted = u64::from_le_bytes(self.array()?);
-        if frames.len() as u64 != counted + 1 {
+        let blocks = frames.len().saturating_sub(1);
+        if blocks as u64 != counted {
             return Err(RecordingError::Damaged {
                 offset: self.read,
-                reason: format!("{counted} blocks are counted, there are {}", frames.len()),
+                reason: format!("{counted} blocks are counted, there are {blocks}"),
             });
         }
         self.end()?;

@@ -3,12 +3,14 @@
 //! Invariant: a block and its record that differ in anything that is compared give a mismatch, the same on every machine;
 //! equal ones give none. Cost: one pass over both; values are put together for one key only.
 
-use sp_core::{H256, hexdisplay::HexDisplay};
+use std::collections::{BTreeMap, BTreeSet};
+
+use sp_core::{Blake2Hasher, H256, Hasher, hexdisplay::HexDisplay};
 
 use super::{RecordedBlock, RecordedCall, RecordedOutcome, Spliced, Writes, recorded::ReadBefore};
 use crate::{
     block::{Block, Cause, FuelReceipt, Value, WriteDifference},
-    state::{Place, StateError},
+    state::{Head, Place, StateError},
 };
 
 /// A part of a block.
@@ -92,10 +94,17 @@ pub enum Difference {
     },
     /// The fuel a call used.
     Fuel {
-        /// In the record.
-        recorded: FuelReceipt,
+        /// In the record; `None` where it is missing.
+        recorded: Option<FuelReceipt>,
         /// Here.
-        computed: FuelReceipt,
+        computed: Option<FuelReceipt>,
+    },
+    /// Whether the block came to its end.
+    End {
+        /// Whether its end is in the record.
+        recorded: bool,
+        /// Whether it came to it here.
+        computed: bool,
     },
     /// The state root, though nothing else.
     Root {
@@ -113,10 +122,10 @@ pub enum Difference {
     },
     /// The first block stands on another state.
     Parent {
-        /// Root in the record.
-        recorded: H256,
-        /// Root here.
-        given: H256,
+        /// The block before it in the record.
+        recorded: Box<Head>,
+        /// The block whose state is given.
+        given: Box<Head>,
     },
     /// The record is right, and the block departs from its own header.
     Header(Cause),
@@ -134,6 +143,7 @@ impl Difference {
             Self::Outcome { .. } => "outcome",
             Self::Writes { .. } => "writes",
             Self::Fuel { .. } => "fuel",
+            Self::End { .. } => "end",
             Self::Root { .. } => "root",
             Self::Rebuilt { .. } => "rebuilt",
             Self::Parent { .. } => "parent",
@@ -142,11 +152,13 @@ impl Difference {
     }
 }
 
-struct Shown<'f>(&'f FuelReceipt);
+struct Shown<'f>(&'f Option<FuelReceipt>);
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let FuelReceipt { wasm, size, host } = self.0;
+        let Some(FuelReceipt { wasm, size, host }) = self.0 else {
+            return formatter.write_str("nothing");
+        };
         let total = wasm.saturating_add(*size).saturating_add(*host);
         write!(
             formatter,
@@ -202,6 +214,14 @@ impl std::fmt::Display for Difference {
                 Shown(recorded),
                 Shown(computed)
             ),
+            Self::End { recorded, computed } => {
+                let shown = |ended| if ended { "is" } else { "is not" };
+                let (recorded, computed) = (shown(*recorded), shown(*computed));
+                write!(
+                    formatter,
+                    "the end of the block {recorded} in the record, and {computed} reached here"
+                )
+            }
             Self::Root { recorded, computed } => write!(
                 formatter,
                 "another state root: {recorded:?} was recorded, {computed:?} came, of the same writes"
@@ -218,7 +238,14 @@ impl std::fmt::Display for Difference {
             ),
             Self::Parent { recorded, given } => write!(
                 formatter,
-                "another state to begin with: root {recorded:?} was recorded, {given:?} is given"
+                "another state to begin with: that of block {}, {:?}, with root {:?} was recorded, that of block {}, {:?}, \
+                 with root {:?} is given",
+                recorded.number,
+                recorded.hash,
+                recorded.state_root,
+                given.number,
+                given.hash,
+                given.state_root
             ),
             Self::Header(cause) => write!(formatter, "as recorded, but not the chain's: {cause}"),
         }
@@ -240,6 +267,10 @@ pub struct Mismatch {
     pub recorded: Box<RecordedBlock>,
     /// What came, as far as it came; `None` where nothing was executed.
     pub computed: Option<Box<RecordedBlock>>,
+    /// The block that was given, where that is another one.
+    pub given: Option<Box<Block>>,
+    /// Values before the block, under the keys of which a part is kept in either.
+    pub before: BTreeMap<Place, Option<Vec<u8>>>,
 }
 
 impl std::fmt::Display for Mismatch {
@@ -278,7 +309,6 @@ pub(super) fn compare_block(
     recorded: &RecordedBlock,
     block: &Block,
 ) -> Option<(BlockPart, Difference)> {
-    use sp_core::{Blake2Hasher, Hasher};
     let hashes: Vec<_> = block
         .extrinsics
         .iter()
@@ -312,17 +342,33 @@ pub(super) fn compare_block(
     (recorded.hash != given).then_some((BlockPart::Whole, difference))
 }
 
-/// The first difference of a block to its record. `before` gives values of the state it was executed on.
+/// The first difference of a block to its record. `before` gives values of the state it was executed on; fuel is compared if
+/// both count it.
 pub(super) fn compare(
     recorded: &RecordedBlock,
     computed: &RecordedBlock,
+    both_count: bool,
     before: &mut ReadBefore<'_>,
 ) -> Result<Option<Mismatch>, StateError> {
-    let found = difference(recorded, computed);
-    let Some((calls, part, difference)) = found else {
+    let Some(Found {
+        part,
+        difference,
+        writes,
+    }) = find(recorded, computed, both_count)
+    else {
         return Ok(None);
     };
-    let key = first_key(recorded, computed, calls, before)?;
+    let mut values = BTreeMap::new();
+    let lists = [recorded, computed].map(|block| block.all_writes().filter_map(Writes::list));
+    for (place, spliced) in lists.into_iter().flatten().flatten() {
+        if let (Spliced::Kept { .. }, false) = (spliced, values.contains_key(place)) {
+            values.insert(place.clone(), before(place)?);
+        }
+    }
+    let key = match writes {
+        Some(at) => first_key([recorded, computed], at, &values),
+        None => None,
+    };
     Ok(Some(Mismatch {
         block: recorded.number,
         part,
@@ -330,30 +376,45 @@ pub(super) fn compare(
         key,
         recorded: Box::new(recorded.clone()),
         computed: Some(Box::new(computed.clone())),
+        given: None,
+        before: values,
     }))
 }
 
-/// What differs first, in which part, and behind how many calls.
-fn difference(
-    recorded: &RecordedBlock,
-    computed: &RecordedBlock,
-) -> Option<(usize, BlockPart, Difference)> {
-    let whole = |difference| Some((usize::MAX, BlockPart::Whole, difference));
+/// What differs first.
+struct Found {
+    part: BlockPart,
+    difference: Difference,
+    /// The writes that may differ as well: their position among all of the block's.
+    writes: Option<usize>,
+}
+
+impl Found {
+    fn whole(difference: Difference) -> Option<Self> {
+        Some(Self {
+            part: BlockPart::Whole,
+            difference,
+            writes: None,
+        })
+    }
+}
+
+fn find(recorded: &RecordedBlock, computed: &RecordedBlock, both_count: bool) -> Option<Found> {
     if recorded.code != computed.code {
-        return whole(Difference::Code {
+        return Found::whole(Difference::Code {
             recorded: recorded.code,
             computed: computed.code,
         });
     }
     if recorded.state_version != computed.state_version {
-        return whole(Difference::StateVersion {
+        return Found::whole(Difference::StateVersion {
             recorded: recorded.state_version,
             computed: computed.state_version,
         });
     }
     let count = recorded.extrinsics.len();
     for (index, (one, other)) in recorded.calls().zip(computed.calls()).enumerate() {
-        if let Some(difference) = of_calls(one, other) {
+        if let Some(difference) = of_calls(one, other, both_count) {
             let part = match index.checked_sub(1) {
                 None => BlockPart::Initialize,
                 Some(index) if index < count => {
@@ -361,14 +422,29 @@ fn difference(
                 }
                 Some(_) => BlockPart::Finalize,
             };
-            return Some((index, part, difference));
+            return Some(Found {
+                part,
+                difference,
+                writes: Some(index),
+            });
         }
     }
+    let (one, other) = (recorded.calls().count(), computed.calls().count());
+    if one != other {
+        return Found::whole(Difference::End {
+            recorded: recorded.finalize.is_some(),
+            computed: computed.finalize.is_some(),
+        });
+    }
     if !recorded.rest.agrees(&computed.rest) {
-        return whole(of_writes(&recorded.rest, &computed.rest));
+        return Some(Found {
+            part: BlockPart::Whole,
+            difference: of_writes(&recorded.rest, &computed.rest),
+            writes: Some(one),
+        });
     }
     if recorded.state_root != computed.state_root {
-        return whole(Difference::Root {
+        return Found::whole(Difference::Root {
             recorded: recorded.state_root,
             computed: computed.state_root,
         });
@@ -376,7 +452,11 @@ fn difference(
     None
 }
 
-fn of_calls(recorded: &RecordedCall, computed: &RecordedCall) -> Option<Difference> {
+fn of_calls(
+    recorded: &RecordedCall,
+    computed: &RecordedCall,
+    both_count: bool,
+) -> Option<Difference> {
     if recorded.outcome != computed.outcome {
         return Some(Difference::Outcome {
             recorded: recorded.outcome.clone(),
@@ -386,13 +466,10 @@ fn of_calls(recorded: &RecordedCall, computed: &RecordedCall) -> Option<Differen
     if !recorded.writes.agrees(&computed.writes) {
         return Some(of_writes(&recorded.writes, &computed.writes));
     }
-    match (recorded.fuel, computed.fuel) {
-        (Some(recorded), Some(computed)) if recorded != computed => {
-            Some(Difference::Fuel { recorded, computed })
-        }
-        // Who does not count cannot compare.
-        _ => None,
-    }
+    (both_count && recorded.fuel != computed.fuel).then_some(Difference::Fuel {
+        recorded: recorded.fuel,
+        computed: computed.fuel,
+    })
 }
 
 fn of_writes(recorded: &Writes, computed: &Writes) -> Difference {
@@ -402,41 +479,27 @@ fn of_writes(recorded: &Writes, computed: &Writes) -> Difference {
     }
 }
 
-/// The first key under which the call at `index`, or what the block touched beside its calls, leaves something else.
+/// The first key under which the writes at this position leave something else. Up to there both blocks are the same.
 fn first_key(
-    recorded: &RecordedBlock,
-    computed: &RecordedBlock,
-    index: usize,
-    before: &mut ReadBefore<'_>,
-) -> Result<Option<WriteDifference>, StateError> {
-    let list = |block: &RecordedBlock| -> Option<Vec<(Place, Spliced)>> {
-        let writes = match block.calls().nth(index) {
-            Some(call) => call.writes.list(),
-            None => block.rest.list(),
-        };
-        writes.map(<[_]>::to_vec)
+    [recorded, computed]: [&RecordedBlock; 2],
+    at: usize,
+    before: &BTreeMap<Place, Option<Vec<u8>>>,
+) -> Option<WriteDifference> {
+    let by_place = |block: &'_ RecordedBlock| -> Option<BTreeMap<Place, Spliced>> {
+        let list = block.all_writes().nth(at)?.list()?;
+        Some(list.iter().cloned().collect())
     };
-    let (Some(one), Some(other)) = (list(recorded), list(computed)) else {
-        return Ok(None);
-    };
-    let find = |list: &[(Place, Spliced)], place: &Place| {
-        let found = list.iter().find(|(other, _)| other == place);
-        found.map(|(_, spliced)| spliced.clone())
-    };
-    let places = one.iter().chain(&other).map(|(place, _)| place);
-    let differs = |place: &&Place| find(&one, place) != find(&other, place);
-    let Some(place) = places.filter(differs).min() else {
-        return Ok(None);
-    };
-    let parent = before(place)?;
-    // Up to here both are the same.
-    let mut value = parent;
-    for call in computed.calls().take(index) {
-        if let Some(spliced) = find(call.writes.list().unwrap_or_default(), place) {
-            value = spliced.apply(value.as_deref()).flatten();
+    let (one, other) = (by_place(recorded)?, by_place(computed)?);
+    let places: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    let mut places = places.into_iter();
+    let place = places.find(|place| one.get(*place) != other.get(*place))?;
+    let mut value = before.get(place).cloned().flatten();
+    for list in computed.all_writes().take(at).filter_map(Writes::list) {
+        if let Ok(found) = list.binary_search_by(|(other, _)| other.cmp(place)) {
+            value = list[found].1.apply(value.as_deref()).flatten();
         }
     }
-    let shown = |spliced: Option<Spliced>| match spliced {
+    let shown = |spliced: Option<&Spliced>| match spliced {
         None => Value::Untouched,
         Some(spliced) => match spliced.apply(value.as_deref()) {
             Some(Some(value)) => Value::Present(value),
@@ -444,10 +507,10 @@ fn first_key(
             Some(None) | None => Value::Deleted,
         },
     };
-    Ok(Some(WriteDifference {
+    Some(WriteDifference {
         child: place.0.clone(),
         key: place.1.clone(),
-        expected: shown(find(&one, place)),
-        computed: shown(find(&other, place)),
-    }))
+        expected: shown(one.get(place)),
+        computed: shown(other.get(place)),
+    })
 }

@@ -15,7 +15,8 @@ use super::{
 use crate::{
     FuelUsed,
     block::{
-        Block, BlockExecution, Cause, ExecutionError, ExtrinsicRun, Step, context_of, refused,
+        Block, BlockExecution, Cause, ExecutionError, ExtrinsicRun, InclusionMode, ReplayError,
+        Step, context_of, execute_whole, refused,
     },
     state::{Access, BlockChanges, BlockState, Place},
     wasm_executor::WasmExecutor,
@@ -82,8 +83,20 @@ pub(super) fn observe<S: BlockState, H: HostFunctions>(
             end: Err((step, cause)),
         })
     };
-    if let Err(trap) = begun {
-        return stopped(recorded, Step::Initialize, Cause::Trapped(trap));
+    let mode = match begun {
+        Ok(mode) => mode,
+        Err(trap) => return stopped(recorded, Step::Initialize, Cause::Trapped(trap)),
+    };
+    // Only the runtime can tell inherents from transactions.
+    if mode == InclusionMode::OnlyInherents
+        && let Err(error) = execute_whole(executor, state, block, Extensions::new())
+    {
+        return match error {
+            ReplayError::Diverged(divergence) => {
+                stopped(recorded, divergence.step, divergence.cause)
+            }
+            ReplayError::Execution(error) => Err(error),
+        };
     }
     for (index, extrinsic) in (0_u32..).zip(&block.extrinsics) {
         let ExtrinsicRun {

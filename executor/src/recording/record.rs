@@ -10,7 +10,6 @@ use super::{BlockSource, BlockSourceError, RecordedBlock, RecordingHead, Rules, 
 use crate::{
     block::{Divergence, ExecutionError},
     state::{StackedState, StateError},
-    timing::{Timing, measured},
     wasm_executor::WasmExecutor,
 };
 
@@ -87,14 +86,14 @@ impl<'a, H: HostFunctions> Recorder<'a, H> {
         &self.head
     }
 
-    /// Executes the next block, and says what is to be recorded of it and where the time went.
+    /// Executes the next block, and says what is to be recorded of it.
     ///
     /// # Errors
     /// [`RecordError`]; the block before stays the last one.
     pub fn next(
         &mut self,
         blocks: &(impl BlockSource + ?Sized),
-    ) -> Result<(RecordedBlock, Timing), RecordError> {
+    ) -> Result<RecordedBlock, RecordError> {
         let parent = *self.state.head();
         let number = parent.number.saturating_add(1);
         let block = blocks.block(number)?;
@@ -105,17 +104,15 @@ impl<'a, H: HostFunctions> Recorder<'a, H> {
             });
         }
         let view = self.state.view()?;
-        let (observed, timing) = measured(|| observe(self.executor, &view, &block));
-        let observed = observed?;
+        let observed = observe(self.executor, &view, &block)?;
         let changes = observed.end.map_err(|(step, cause)| {
             let divergence = Divergence::new(number, step, cause);
             RecordError::Diverged(Box::new(divergence))
         })?;
         self.state.push(number, block.hash(), changes);
-        let recorded = match self.head.digest_only {
+        Ok(match self.head.digest_only {
             true => observed.block.digested(),
             false => observed.block,
-        };
-        Ok((recorded, timing))
+        })
     }
 }

@@ -11,12 +11,12 @@
 
 use std::collections::BTreeMap;
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeWithMemTracking, Encode};
 use sp_core::{Blake2Hasher, H256, Hasher};
 
 use super::Spliced;
 use crate::{
-    ExecutorConfig, GuestProfile,
+    ExecutorConfig, GuestProfile, HeapPages,
     block::{ExtrinsicOutcome, FuelReceipt},
     state::{Access, Place, StateError, WriteSet},
 };
@@ -25,7 +25,7 @@ use crate::{
 pub(super) type ReadBefore<'r> = dyn FnMut(&Place) -> Result<Option<Vec<u8>>, StateError> + 'r;
 
 /// All that decides what is computed beside blocks and state. Runs under different rules are not compared.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct Rules {
     /// Hash of the schedule by which fuel was counted; `None` where it was not.
     pub schedule: Option<H256>,
@@ -35,6 +35,10 @@ pub struct Rules {
     pub canonical_nans: bool,
     /// Whether guests may use more of WebAssembly than runtimes of Substrate do.
     pub extended_profile: bool,
+    /// The heap of calls for blocks where the state does not say it: whether it is had from the beginning, and wasm pages.
+    pub heap: (bool, Option<u32>),
+    /// Whether what the state says of it is ignored.
+    pub heap_of_state_ignored: bool,
 }
 
 impl Rules {
@@ -45,12 +49,22 @@ impl Rules {
             fuel_rules,
             canonical_nans: config.canonicalize_nans,
             extended_profile: config.profile != GuestProfile::Substrate,
+            heap: match config.onchain_heap {
+                HeapPages::Static { extra } => (true, Some(extra)),
+                HeapPages::Dynamic { maximum } => (false, maximum),
+            },
+            heap_of_state_ignored: config.ignore_onchain_heap_pages,
         }
+    }
+
+    /// Whether runs under both count fuel.
+    pub(super) fn both_count(&self, here: &Self) -> bool {
+        self.schedule.is_some() && here.schedule.is_some()
     }
 
     /// The first rule that differs, by name, unless it is only that `here` does not count fuel.
     pub(super) fn difference(&self, here: &Self) -> Option<&'static str> {
-        if here.schedule.is_some() && self.schedule.is_some() && self.schedule != here.schedule {
+        if self.both_count(here) && self.schedule != here.schedule {
             Some("the schedule of fuel")
         } else if self.fuel_rules != here.fuel_rules {
             Some("the chain's rules of fuel")
@@ -58,6 +72,9 @@ impl Rules {
             Some("the bit patterns of NaNs (`--compat`)")
         } else if self.extended_profile != here.extended_profile {
             Some("the profile of guests")
+        } else if self.heap != here.heap || self.heap_of_state_ignored != here.heap_of_state_ignored
+        {
+            Some("the heap of guests")
         } else {
             None
         }
@@ -65,7 +82,7 @@ impl Rules {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct RecordedOutcome {
     /// `returned` for beginning and ending a block; for extrinsics, see [`ExtrinsicOutcome::name`].
     pub name: String,
@@ -122,7 +139,7 @@ impl std::fmt::Display for RecordedOutcome {
 }
 
 /// What a call, or a block beside its calls, wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub enum Writes {
     /// Each key with another value than before, in order.
     Listed(Vec<(Place, Spliced)>),
@@ -166,7 +183,7 @@ impl Writes {
 }
 
 /// A call of a block.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct RecordedCall {
     /// How it ended.
     pub outcome: RecordedOutcome,
@@ -177,7 +194,7 @@ pub struct RecordedCall {
 }
 
 /// An extrinsic of a block.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct RecordedExtrinsic {
     /// BLAKE2b-256 of its bytes, length prefix included.
     pub hash: H256,
@@ -186,7 +203,7 @@ pub struct RecordedExtrinsic {
 }
 
 /// A block, executed extrinsic by extrinsic.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct RecordedBlock {
     /// Its number.
     pub number: u64,
@@ -217,10 +234,15 @@ impl RecordedBlock {
             .chain(&self.finalize)
     }
 
-    /// Whether writes are there as digests, all of them.
-    pub(super) fn is_digested(&self) -> bool {
-        let mut writes = self.calls().map(|call| &call.writes).chain([&self.rest]);
-        writes.all(|writes| writes.list().is_none())
+    /// What its calls wrote, in order, and what it touched beside them.
+    pub fn all_writes(&self) -> impl Iterator<Item = &Writes> {
+        self.calls().map(|call| &call.writes).chain([&self.rest])
+    }
+
+    /// Whether all writes are there as digests, or all as lists.
+    pub(super) fn is_kept(&self, digest_only: bool) -> bool {
+        let mut writes = self.all_writes();
+        writes.all(|writes| writes.list().is_none() == digest_only)
     }
 
     /// The same with digests in the place of lists.
@@ -247,8 +269,7 @@ impl RecordedBlock {
         writes: &mut WriteSet,
         before: &mut ReadBefore<'_>,
     ) -> Result<Option<()>, StateError> {
-        let calls = self.calls().map(|call| &call.writes);
-        for listed in calls.chain([&self.rest]) {
+        for listed in self.all_writes() {
             let Some(listed) = listed.list() else {
                 return Ok(None);
             };

@@ -10,7 +10,7 @@
     reason = "the derived encoder casts the index of each variant"
 )]
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeWithMemTracking, Encode};
 
 /// A run of bytes kept is worth its numbers from here on.
 const KEPT_MIN: usize = 32;
@@ -19,7 +19,7 @@ const KEPT_MIN: usize = 32;
 const LENGTHS: [(usize, usize); 6] = [(0, 0), (1, 1), (1, 2), (2, 2), (2, 4), (4, 4)];
 
 /// What a write leaves under a key.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub enum Spliced {
     /// Nothing.
     Removed,

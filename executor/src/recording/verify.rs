@@ -6,6 +6,7 @@
 //! each range but the last one root over all that its blocks wrote.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroUsize,
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -73,22 +74,26 @@ impl Recording {
     /// # Errors
     /// [`RecordingError`].
     pub fn block(&self, index: usize) -> Result<RecordedBlock, RecordingError> {
-        let damaged = |reason: String| RecordingError::Damaged { offset: 0, reason };
         let block = match self {
             Self::File(file) => file.block(index)?,
             Self::Memory(_, blocks) => {
                 let block = blocks.get(index).cloned();
-                block.ok_or_else(|| damaged(format!("there is no block {index}")))?
+                block.ok_or(RecordingError::Block {
+                    index,
+                    reason: "there is none",
+                })?
             }
         };
-        if block.is_digested() == self.head().digest_only {
-            Ok(block)
-        } else {
-            let number = block.number;
-            Err(damaged(format!(
-                "block {number} is not kept as the head says: writes or digests"
-            )))
+        let damaged = |reason| Err(RecordingError::Block { index, reason });
+        let head = self.head();
+        let number = head.parent.number.checked_add(index as u64 + 1);
+        if number != Some(block.number) {
+            return damaged("its number is not that behind the block before it");
         }
+        if !block.is_kept(head.digest_only) {
+            return damaged("its writes are not all kept as the head says, listed or as digests");
+        }
+        Ok(block)
     }
 }
 
@@ -108,6 +113,15 @@ pub enum VerifyError {
     /// The recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
+    /// The recording holds no blocks.
+    #[error("the recording holds no blocks")]
+    Empty,
+    /// A block given does not follow the one before it.
+    #[error("block {number} that is given does not follow the block before it")]
+    WrongParent {
+        /// Its number.
+        number: u64,
+    },
     /// A block cannot be had.
     #[error(transparent)]
     Source(#[from] BlockSourceError),
@@ -137,8 +151,8 @@ pub struct VerifiedBlock<'b> {
     pub recorded: &'b RecordedBlock,
     /// What came.
     pub computed: &'b RecordedBlock,
-    /// Where the time went.
-    pub timing: &'b Timing,
+    /// Where the time went, if that is asked for.
+    pub timing: Option<&'b Timing>,
 }
 
 /// How a recording was verified.
@@ -157,6 +171,7 @@ pub struct Verifier<'a, H> {
     executor: &'a WasmExecutor<H>,
     recording: &'a Recording,
     threads: NonZeroUsize,
+    is_timed: bool,
 }
 
 impl<H> std::fmt::Debug for Verifier<'_, H> {
@@ -175,7 +190,15 @@ impl<'a, H: HostFunctions> Verifier<'a, H> {
             executor,
             recording,
             threads: NonZeroUsize::MIN,
+            is_timed: false,
         }
+    }
+
+    /// Tells where the time of each block went.
+    #[must_use]
+    pub fn timed(mut self) -> Self {
+        self.is_timed = true;
+        self
     }
 
     /// On so many threads. A recording of digests is verified on one: no state can be rebuilt from it.
@@ -208,19 +231,21 @@ impl<'a, H: HostFunctions> Verifier<'a, H> {
             threads: 1,
         };
         if self.recording.is_empty() {
-            return Ok(stat);
+            return Err(VerifyError::Empty);
         }
-        let (recorded, given) = (head.parent.state_root, parent.head().state_root);
-        if recorded != given {
+        if head.parent != *parent.head() {
             let first = self.recording.block(0)?;
+            let (recorded, given) = (head.parent.into(), (*parent.head()).into());
             return Err(mismatched(first, Difference::Parent { recorded, given }).into());
         }
         if !head.digest_only {
-            stat.threads = self.threads.get();
+            // More have nothing to do.
+            stat.threads = self.threads.get().min(stat.blocks);
         }
         let plan = Plan::new(parent, self.range_blocks(stat.threads));
         let run = Run {
             verifier: self,
+            both_count: head.rules.both_count(&here),
             plan: Mutex::new(plan),
             failed: Mutex::new(None),
         };
@@ -234,8 +259,8 @@ impl<'a, H: HostFunctions> Verifier<'a, H> {
             .failed
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, error)) = failed {
-            return Err(error);
+        if let Some(failed) = failed {
+            return Err(failed.error);
         }
         let plan = run
             .plan
@@ -264,6 +289,8 @@ fn mismatched(recorded: RecordedBlock, difference: Difference) -> Mismatch {
         key: None,
         recorded: Box::new(recorded),
         computed: None,
+        given: None,
+        before: BTreeMap::new(),
     }
 }
 
@@ -312,7 +339,10 @@ impl<'db> Plan<'db> {
         let mut next = None;
         for index in self.last.clone() {
             let at = |error: VerifyError| (index, error);
-            let read = |index| recording.block(index).map_err(|error| at(error.into()));
+            let read = |index| {
+                let block = recording.block(index);
+                block.map_err(|error| (index, VerifyError::from(error)))
+            };
             let block = match next.take() {
                 Some(block) => block,
                 None => read(index)?,
@@ -377,9 +407,19 @@ fn read(view: &StateView<'_>, (child, key): &Place) -> Result<Option<Vec<u8>>, S
 /// What all threads share.
 struct Run<'a, 'db, H> {
     verifier: &'a Verifier<'a, H>,
+    both_count: bool,
     plan: Mutex<Plan<'db>>,
     /// The first block, by position, of which something is to be reported.
-    failed: Mutex<Option<(usize, VerifyError)>>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// Something is to be reported of a block.
+struct Failed {
+    /// Its position.
+    index: usize,
+    /// Whether that was noticed when a state was rebuilt, and not when the block was executed.
+    is_of_plan: bool,
+    error: VerifyError,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -405,14 +445,24 @@ impl<H: HostFunctions> Run<'_, '_, H> {
                 Ok(Some(next)) => next,
                 Ok(None) => return,
                 // The range before it is executed by somebody, who finds the reason.
-                Err((index, error)) => return self.fail(index, error),
+                Err((index, error)) => {
+                    return self.fail(Failed {
+                        index,
+                        is_of_plan: true,
+                        error,
+                    });
+                }
             };
             for index in range {
                 if self.has_failed_before(index) {
                     return;
                 }
                 if let Err(error) = self.block(index, &mut state, blocks, progress) {
-                    self.fail(index, error);
+                    self.fail(Failed {
+                        index,
+                        is_of_plan: false,
+                        error,
+                    });
                     break;
                 }
             }
@@ -421,25 +471,30 @@ impl<H: HostFunctions> Run<'_, '_, H> {
 
     fn has_failed_before(&self, index: usize) -> bool {
         let failed = lock(&self.failed);
-        failed.as_ref().is_some_and(|(first, _)| *first < index)
+        failed.as_ref().is_some_and(|first| first.index < index)
     }
 
-    /// Of several failures, the first block's is kept; of one block, that of executing it.
-    fn fail(&self, index: usize, error: VerifyError) {
+    /// Of several failures, the first block's is kept; of one block, that of executing it, which is found on any number of
+    /// threads.
+    fn fail(&self, found: Failed) {
         let mut failed = lock(&self.failed);
-        let is_rebuilt = |error: &VerifyError| {
-            matches!(error, VerifyError::Mismatch(mismatch)
-                if matches!(mismatch.difference, Difference::Rebuilt { .. }))
-        };
-        let goes_first = match &*failed {
-            None => true,
-            Some((first, known)) => {
-                index < *first || (index == *first && is_rebuilt(known) && !is_rebuilt(&error))
-            }
-        };
-        if goes_first {
-            *failed = Some((index, error));
+        let order = |it: &Failed| (it.index, it.is_of_plan);
+        if failed
+            .as_ref()
+            .is_none_or(|known| order(&found) < order(known))
+        {
+            *failed = Some(found);
         }
+    }
+
+    fn compare(
+        &self,
+        recorded: &RecordedBlock,
+        computed: &RecordedBlock,
+        view: &StateView<'_>,
+    ) -> Result<Option<Mismatch>, StateError> {
+        let mut before = |place: &Place| read(view, place);
+        compare(recorded, computed, self.both_count, &mut before)
     }
 
     fn block(
@@ -455,10 +510,21 @@ impl<H: HostFunctions> Run<'_, '_, H> {
         if let Some((part, difference)) = compare_block(&recorded, &block) {
             let mut mismatch = mismatched(recorded, difference);
             mismatch.part = part;
+            mismatch.given = Some(Box::new(block));
             return Err(mismatch.into());
         }
+        if block.header.parent_hash != state.head().hash || block.header.number != number {
+            return Err(VerifyError::WrongParent { number });
+        }
         let view = state.view()?;
-        let (observed, timing) = measured(|| observe(self.verifier.executor, &view, &block));
+        let execute = || observe(self.verifier.executor, &view, &block);
+        let (observed, timing) = match self.verifier.is_timed {
+            true => {
+                let (observed, timing) = measured(execute);
+                (observed, Some(timing))
+            }
+            false => (execute(), None),
+        };
         let Observed {
             block: computed,
             end,
@@ -466,7 +532,7 @@ impl<H: HostFunctions> Run<'_, '_, H> {
             block: number,
             source,
         })?;
-        if let Some(mismatch) = compare(&recorded, &computed, &mut |place| read(&view, place))? {
+        if let Some(mismatch) = self.compare(&recorded, &computed, &view)? {
             return Err(mismatch.into());
         }
         let changes = match end {
@@ -480,7 +546,7 @@ impl<H: HostFunctions> Run<'_, '_, H> {
         progress(VerifiedBlock {
             recorded: &recorded,
             computed: &computed,
-            timing: &timing,
+            timing: timing.as_ref(),
         });
         state.push(number, block.hash(), changes);
         Ok(())

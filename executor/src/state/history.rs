@@ -57,7 +57,13 @@ impl Database {
     /// # Errors
     /// [`HistoryError::OutOfReach`] when it is not.
     pub fn view_at(&self, number: u64) -> Result<StateView<'_>, HistoryError> {
+        Ok(self.view_and_head(number)?.0)
+    }
+
+    /// The same, and the head of the database that it is read from.
+    pub(super) fn view_and_head(&self, number: u64) -> Result<(StateView<'_>, Head), HistoryError> {
         let mut view = self.view()?;
+        let head = *view.head();
         let mut undone = Vec::new();
         while view.head().number > number {
             let Some(undo) = view.undo()? else {
@@ -72,7 +78,7 @@ impl Database {
         if !undone.is_empty() {
             view.read_through(Patch::together(undone));
         }
-        Ok(view)
+        Ok((view, head))
     }
 
     /// Makes block `number` the head again: later blocks, with their receipts and their effects on the state, are

@@ -17,7 +17,7 @@
 //! tries are values of the top trie, under their prefixed keys. Order of bytes is order of keys, so
 //! iteration in `flat` is iteration in the trie.
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeWithMemTracking, Encode};
 use sp_core::H256;
 
 /// The version of everything in this module. A database with another one is refused.
@@ -47,7 +47,7 @@ const TAG_TOP: u8 = 0;
 const TAG_CHILD: u8 = 1;
 
 /// The block whose state the database holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
 pub struct Head {
     /// Number of the block.
     pub number: u64,

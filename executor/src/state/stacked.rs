@@ -1,7 +1,7 @@
 //! States that stand on one of a database and are not in it: of blocks that are executed again, or rebuilt from what they
 //! wrote.
 //!
-//! Invariants: the database is not written to; a stack is of the head that the database had when it was made, and shows
+//! Invariants: no block and no value of the database changes; a stack is of the head that the database had when it was made, and shows
 //! nothing once that has changed. Cost: what the blocks changed, in memory, once for each key after folding; a read
 //! asks a few patches before the database.
 
@@ -48,8 +48,7 @@ impl Database {
     /// # Errors
     /// [`HistoryError::OutOfReach`] when it is not within the window.
     pub fn stack_at(&self, number: u64) -> Result<StackedState<'_>, HistoryError> {
-        let view = self.view_at(number)?;
-        let foot = self.head()?.ok_or(StateError::NoHead)?;
+        let (view, foot) = self.view_and_head(number)?;
         Ok(StackedState {
             database: self,
             foot,

@@ -28,8 +28,8 @@ struct Args {
     /// Block fixtures. Default: all there are.
     fixtures: Vec<PathBuf>,
     /// Cells to take; the seed says which. Default: all.
-    #[arg(long)]
-    cells: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    cells: Option<u64>,
     /// Which cells are taken.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Matrix::native()
     };
     let matrix = match args.cells {
-        Some(cells) => matrix.slice(args.seed, cells),
+        Some(cells) => matrix.slice(args.seed, usize::try_from(cells).unwrap_or(usize::MAX)),
         None => matrix,
     };
     let mut is_one = true;
