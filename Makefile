@@ -1,7 +1,7 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-asan torture matrix bench bench-growth bench-stages bench-reset bench-meter bench-state \
+.PHONY: help run test test-long test-asan torture matrix look-report bench bench-growth bench-stages bench-reset bench-meter bench-state \
 	fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
@@ -38,6 +38,9 @@ bench-state: ## What reads, roots and commits of the state cost: target/bench/st
 
 torture: ## 10,000 kills, 1,000 power cuts, 1,000 failing disks: is the database whole?
 	@scripts/torture.sh
+
+look-report: ## Reports in a headless browser, at two widths: no script error, nothing wider than its window
+	@scripts/look-report.sh
 
 matrix: ## The determinism matrix on every fixture: modes, threads, arbiter, meters, ways to compile
 	@scripts/matrix.sh

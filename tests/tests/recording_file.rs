@@ -74,8 +74,11 @@ fn a_file_that_is_cut_or_goes_on_is_not_opened() {
     ));
 }
 
+/// Kind, stated length unpacked, and what is stored.
+type Frame<'b> = (u8, usize, &'b [u8]);
+
 /// A file with these frames, and the right checksum.
-fn framed(frames: &[(u8, usize, &[u8])], counted: u64) -> Vec<u8> {
+fn framed(frames: &[Frame<'_>], counted: u64) -> Vec<u8> {
     let mut bytes = RECORDING_MAGIC.to_vec();
     bytes.extend(RECORDING_VERSION.to_le_bytes());
     for (kind, plain, stored) in frames {
@@ -99,7 +102,7 @@ fn a_file_that_is_whole_and_was_written_by_nobody_is_refused() {
     let head = packed(&plain);
     let opened = open(&framed(&[(1, plain.len(), &head)], 0)).expect("a head alone");
     assert!(Recording::File(opened).is_empty());
-    let no_head: &[(u8, usize, &[u8])] = &[(2, plain.len(), &head)];
+    let no_head: &[Frame<'_>] = &[(2, plain.len(), &head)];
     let two_heads = [(1, plain.len(), head.as_slice()); 2];
     let longer = [(1, plain.len() + 1, head.as_slice())];
     let shorter = [(1, plain.len() - 1, head.as_slice())];
@@ -110,7 +113,8 @@ fn a_file_that_is_whole_and_was_written_by_nobody_is_refused() {
         (1, plain.len(), head.as_slice()),
         (9, plain.len(), head.as_slice()),
     ];
-    let cases: [(&str, &[(u8, usize, &[u8])], u64); 8] = [
+    type Case<'c> = (&'c str, &'c [Frame<'c>], u64);
+    let cases: [Case<'_>; 8] = [
         ("no head", no_head, 0),
         ("two heads", &two_heads, 1),
         ("longer than stated", &shorter, 0),
