@@ -7,6 +7,7 @@
 
 pub mod block;
 mod calls;
+mod code_executor;
 pub mod config;
 pub mod fuel;
 pub mod instance;
@@ -20,6 +21,7 @@ pub mod timing;
 mod wasm_executor;
 
 pub use block::{Block, BlockBuilder, ExecutionError, ExecutionPath, ExtrinsicOutcome};
+pub use code_executor::{CodeExecutorError, SlackwaterExecutor, SlackwaterExecutorBuilder};
 pub use config::ExecutorConfig;
 pub use fuel::{CallLimits, CancelToken, ConsensusFuel, Fuel, FuelUsed, LocalLimit, Meter};
 pub use instance::{CallError, CallOutcome, Called, InstanceCounts, InstanceMode, Trap, TrapKind};

@@ -169,6 +169,13 @@ impl CancelToken {
         }
     }
 
+    /// The same token, which also cancels by itself at `deadline`, unless it does so earlier. Tokens cloned before do not.
+    #[must_use]
+    pub fn or_at(mut self, deadline: Instant) -> Self {
+        self.at = Some(self.at.map_or(deadline, |at| at.min(deadline)));
+        self
+    }
+
     /// Cancels.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
