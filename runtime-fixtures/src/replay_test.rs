@@ -29,10 +29,9 @@ use slackwater_executor::{
         Writes,
     },
     runtime::EngineError,
-    state::{BlockState, HistoryError, Place, StateError, StateView},
+    state::{HistoryError, Place, StateError, StateView, value_at},
 };
-use sp_core::{H256, storage::ChildInfo};
-use sp_state_machine::Backend;
+use sp_core::H256;
 
 use crate::{BlockFixture, ChainError, FixtureChain, FixtureError, StateNames, hexadecimal};
 
@@ -364,15 +363,7 @@ impl<'a, 'db> Text<'a, 'db> {
     fn left(&mut self, place: &Place, spliced: &Spliced) -> Result<Option<Vec<u8>>, StateError> {
         let before = match self.values.get(place) {
             Some(value) => value.clone(),
-            None => {
-                let (child, key) = place;
-                let value = match child {
-                    None => self.view.storage(key),
-                    Some(child) => self.view.child_storage(&ChildInfo::new_default(child), key),
-                };
-                self.view.check()?;
-                value.ok().flatten()
-            }
+            None => value_at(self.view, place)?,
         };
         // It was recorded over this very value.
         let value = spliced.apply(before.as_deref()).flatten();

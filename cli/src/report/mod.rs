@@ -11,10 +11,11 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use slackwater_executor::{
     Meter, WasmExecutor,
-    block::{FuelReceipt, Offered},
+    block::{BlockFuel, FuelReceipt, Offered},
     host_functions::SlackwaterHostFunctions,
     profile::{FuelProfile, profiled},
     recording::RecordedBlock,
+    state::Head,
     timing::{BlockCall, Phase, PhaseTimes, Timing},
 };
 use slackwater_runtime_fixtures::{ReplayedBlock, production::ProducedBlock};
@@ -284,6 +285,21 @@ impl BlockReport {
         }
     }
 
+    /// A block that is in a database.
+    fn of_head(
+        head: &Head,
+        fuel: Option<&BlockFuel>,
+        (timing, start): (&Timing, Duration),
+        extrinsics: Vec<Ended>,
+    ) -> Self {
+        let calls = [
+            fuel.map(|fuel| fuel.initialize.total.0),
+            fuel.map(|fuel| fuel.finalize.total.0),
+        ];
+        let root = Some(hex(head.state_root));
+        Self::new((head.number, root), timing, start, calls, extrinsics)
+    }
+
     /// A block that was replayed.
     pub(crate) fn of_replay(block: &ReplayedBlock, timing: &Timing, start: Duration) -> Self {
         let fuel = block.imported.fuel.as_ref();
@@ -292,15 +308,10 @@ impl BlockReport {
             outcome: receipt.result.name().to_owned(),
             fuel: fuel.and_then(|fuel| Some(fuel.extrinsics.get(index)?.total.0)),
         });
-        let head = &block.imported.head;
-        let report = Self::new(
-            (head.number, Some(hex(head.state_root))),
-            timing,
-            start,
-            [
-                fuel.map(|fuel| fuel.initialize.total.0),
-                fuel.map(|fuel| fuel.finalize.total.0),
-            ],
+        let report = Self::of_head(
+            &block.imported.head,
+            fuel,
+            (timing, start),
             extrinsics.collect(),
         );
         Self {
@@ -319,17 +330,7 @@ impl BlockReport {
                 Offered::LeftOut(_) => None,
             },
         });
-        let head = &block.head;
-        let report = Self::new(
-            (head.number, Some(hex(head.state_root))),
-            timing,
-            start,
-            [
-                fuel.map(|fuel| fuel.initialize.total.0),
-                fuel.map(|fuel| fuel.finalize.total.0),
-            ],
-            offered.collect(),
-        );
+        let report = Self::of_head(&block.head, fuel, (timing, start), offered.collect());
         Self {
             extrinsic_count: block.block.extrinsics.len(),
             ..report

@@ -19,13 +19,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use blake2b_simd::{Params, State};
+use blake2b_simd::State;
 use codec::{Decode, DecodeWithMemLimit, DecodeWithMemTracking, Encode};
 use sp_core::H256;
 use thiserror::Error;
 
 use super::{RecordedBlock, Rules};
-use crate::state::Head;
+use crate::state::{Head, checksum, hasher};
 
 /// What a recording begins with.
 pub const RECORDING_MAGIC: [u8; 16] = *b"slackwater-rec\r\n";
@@ -43,7 +43,6 @@ const BUFFER_BYTES: usize = 1 << 18;
 const END: u8 = 0;
 const HEAD: u8 = 1;
 const BLOCK: u8 = 2;
-const CHECKSUM_BYTES: usize = 32;
 
 /// What stands before the blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking)]
@@ -120,14 +119,6 @@ pub enum RecordingError {
     /// Reading or writing failed.
     #[error("the recording cannot be read or written: {0}")]
     Io(#[from] std::io::Error),
-}
-
-fn hasher() -> State {
-    Params::new().hash_length(CHECKSUM_BYTES).to_state()
-}
-
-fn checksum(hasher: &State) -> H256 {
-    H256::from_slice(hasher.finalize().as_bytes())
 }
 
 /// Writes a recording beside its place, and puts it there when it is whole.

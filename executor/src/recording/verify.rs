@@ -13,11 +13,7 @@ use std::{
 };
 
 use slackwater_host_functions::HostFunctions;
-use sp_core::{
-    H256,
-    storage::{ChildInfo, StateVersion},
-};
-use sp_state_machine::Backend;
+use sp_core::{H256, storage::StateVersion};
 use thiserror::Error;
 
 use super::{
@@ -28,7 +24,7 @@ use super::{
 };
 use crate::{
     block::ExecutionError,
-    state::{BlockState, Place, StackedState, StateError, StateView, WriteSet},
+    state::{Place, StackedState, StateError, StateView, WriteSet, value_at},
     timing::{Timing, measured},
     wasm_executor::WasmExecutor,
 };
@@ -364,7 +360,7 @@ impl<'db> Plan<'db> {
     /// Adds what a block wrote.
     fn collect(&self, block: &RecordedBlock, writes: &mut WriteSet) -> Result<(), VerifyError> {
         let view = self.state.view()?;
-        match block.apply(writes, &mut |place| read(&view, place))? {
+        match block.apply(writes, &mut |place| value_at(&view, place))? {
             Some(()) => Ok(()),
             None => Err(rebuilt(block, None)),
         }
@@ -392,16 +388,6 @@ fn state_version(version: u8) -> StateVersion {
         0 => StateVersion::V0,
         _ => StateVersion::V1,
     }
-}
-
-/// The value of a key in a state.
-fn read(view: &StateView<'_>, (child, key): &Place) -> Result<Option<Vec<u8>>, StateError> {
-    let value = match child {
-        None => view.storage(key),
-        Some(child) => view.child_storage(&ChildInfo::new_default(child), key),
-    };
-    view.check()?;
-    Ok(value.ok().flatten())
 }
 
 /// What all threads share.
@@ -493,7 +479,7 @@ impl<H: HostFunctions> Run<'_, '_, H> {
         computed: &RecordedBlock,
         view: &StateView<'_>,
     ) -> Result<Option<Mismatch>, StateError> {
-        let mut before = |place: &Place| read(view, place);
+        let mut before = |place: &Place| value_at(view, place);
         compare(recorded, computed, self.both_count, &mut before)
     }
 

@@ -17,7 +17,7 @@ use sp_core::{
 use sp_externalities::{Error, Extension, ExtensionStore, Externalities, MultiRemovalResults};
 use sp_state_machine::OverlayedChanges;
 
-use super::BlockState;
+use super::{BlockState, StateError};
 
 /// A key of the state: the child trie by its storage key without prefix, `None` for the top trie, and the key there.
 pub type Place = (Option<Vec<u8>>, Vec<u8>);
@@ -134,7 +134,17 @@ fn changed(
     value.map(|value| value.map(<[u8]>::to_vec))
 }
 
-/// What stands below the block. A state remembers that it could not be read.
+/// The value of a key in a state.
+///
+/// # Errors
+/// [`StateError`] when it cannot be read, or something before it could not.
+pub fn value_at<S: BlockState>(state: &S, place: &Place) -> Result<Option<Vec<u8>>, StateError> {
+    let value = stored(state, place);
+    state.check()?;
+    Ok(value)
+}
+
+/// The same, for who asks the state later whether it could be read.
 fn stored<S: BlockState>(state: &S, (child, key): &Place) -> Option<Vec<u8>> {
     let value = match child {
         None => state.storage(key),

@@ -75,7 +75,7 @@ mod views;
 mod walker;
 mod written;
 
-pub use access::{Access, Change, Place};
+pub use access::{Access, Change, Place, value_at};
 pub use before::Before;
 pub use changes::{BlockChanges, WriteSet};
 pub use check::{CheckError, Checked};
@@ -100,6 +100,7 @@ pub use state_file::{
     ExportError, STATE_FILE_MAGIC, STATE_FILE_VERSION, StateFile, StateFileError, StateFileStat,
     StateImportStep, Verify,
 };
+pub(crate) use state_file::{checksum, hasher};
 pub use transaction::BlockTransaction;
 pub use trie_state::{TrieIter, TrieSource, TrieState};
 pub use uncommitted::UncommittedBlock;

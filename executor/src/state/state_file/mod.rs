@@ -153,12 +153,12 @@ pub enum StateFileError {
     State(#[from] StateError),
 }
 
-/// A hasher for the checksum.
-fn hasher() -> State {
+/// A hasher for the checksum of a file.
+pub(crate) fn hasher() -> State {
     Params::new().hash_length(32).to_state()
 }
 
 /// The checksum of what a hasher was given.
-fn checksum(hasher: &State) -> H256 {
+pub(crate) fn checksum(hasher: &State) -> H256 {
     H256::from_slice(hasher.finalize().as_bytes())
 }
