@@ -1,7 +1,7 @@
 # The one entry for people and machines. `make` lists the targets; what they do is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long test-asan torture matrix look-report bench bench-growth bench-stages bench-reset bench-meter bench-state \
+.PHONY: help run test test-long test-asan torture fuzz matrix look-report bench bench-growth bench-stages bench-reset bench-meter bench-state \
 	fmt lint deny setup
 
 TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
@@ -15,8 +15,8 @@ run: ## Build the command line tool and replay the fixture chain
 test: ## Every check of a change: format, dependencies, lints, tests, docs, examples
 	@scripts/check.sh $(TEST_STEPS)
 
-test-long: ## As test, and the guest is rebuilt from source
-	@scripts/check.sh $(TEST_STEPS) guest
+test-long: ## As test, and the guest is rebuilt from source, and Substrate's client runs over this executor
+	@scripts/check.sh $(TEST_STEPS) guest client
 
 bench: ## Blocks produced and imported, next to Substrate's builder, executor and database: target/bench/summary.*
 	@scripts/bench.sh
@@ -38,6 +38,9 @@ bench-state: ## What reads, roots and commits of the state cost: target/bench/st
 
 torture: ## 10,000 kills, 1,000 power cuts, 1,000 failing disks: is the database whole?
 	@scripts/torture.sh
+
+fuzz: ## The loader, the instrumenter, chain specs and recordings, fuzzed: an hour each
+	@scripts/fuzz.sh
 
 look-report: ## Reports in a headless browser, at two widths: no script error, nothing wider than its window
 	@scripts/look-report.sh

@@ -62,6 +62,12 @@ step_guest() {
     bash runtime-fixtures/guest/build.sh --check
 }
 
+# Substrate's client over this executor. The feature that it needs is one that no member of the workspace enables.
+step_client() {
+    cargo clippy "${WHOLE[@]}" --features slackwater-executor/sc-executor -- -D warnings
+    scripts/substrate-client.sh
+}
+
 names=()
 times=()
 

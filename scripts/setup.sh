@@ -3,9 +3,12 @@
 #
 #   scripts/setup.sh         the compilers: Rust with rustfmt and clippy, a C++ compiler, libclang, make, git
 #   scripts/setup.sh deny    cargo-deny, at a pinned version, into the cache folder
+#   scripts/setup.sh fuzz    cargo-fuzz, likewise
+#   scripts/setup.sh client  what examples/substrate-client builds with beside the compilers: protoc and perl
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 DENY_VERSION=0.20.2
+FUZZ_VERSION=0.13.2
 
 # Whether any file matches the pattern.
 any_file() {
@@ -76,16 +79,19 @@ setup_compilers() {
     check_rust
 }
 
-setup_deny() {
-    local tools="$SLACKWATER_CACHE/tools"
-    [[ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" == "cargo-deny $DENY_VERSION" ]] && return 0
-    echo "Building cargo-deny $DENY_VERSION (once, some minutes) ..."
+# Installs a subcommand of cargo at a version into the cache folder, if another or none is there.
+setup_tool() {
+    local name=$1 version=$2 tools="$SLACKWATER_CACHE/tools"
+    [[ "$("$tools/bin/$name" --version 2>/dev/null)" == "$name $version" ]] && return 0
+    echo "Building $name $version (once, some minutes) ..."
     env -u CARGO_TARGET_DIR cargo install --quiet --locked --force --root "$tools" \
-        --version "$DENY_VERSION" cargo-deny 2> >(grep -v 'to your PATH' >&2)
+        --version "$version" "$name" 2> >(grep -v 'to your PATH' >&2)
 }
 
 case "${1:-}" in
 "") setup_compilers ;;
-deny) setup_deny ;;
-*) fail "unknown argument '$1': nothing, or 'deny'" ;;
+deny) setup_tool cargo-deny "$DENY_VERSION" ;;
+fuzz) setup_tool cargo-fuzz "$FUZZ_VERSION" ;;
+client) setup_client ;;
+*) fail "unknown argument '$1': nothing, 'deny', 'fuzz' or 'client'" ;;
 esac

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use slackwater_executor::{
-    CallContext, ExecutionPath, ExecutorConfig, Fuel, InstanceMode, Meter,
-    block::BLOCK_BYTES_DEFAULT, runtime::Compilation,
+    CallContext, ExecutionPath, Fuel, InstanceMode, block::BLOCK_BYTES_DEFAULT,
 };
 
-use crate::args_recording::{ProfileArgs, RecordArgs, ReportArgs, VerifyArgs};
+use crate::{
+    args_executor::{ExecutorArgs, MeterArg, MetricsArgs, parse_limit},
+    args_recording::{ProfileArgs, RecordArgs, ReportArgs, VerifyArgs},
+};
 
 /// Executes blocks of WebAssembly blockchain runtimes, each extrinsic in a fresh instance inside a
 /// database transaction.
@@ -102,6 +104,9 @@ pub(crate) struct CallArgs {
     /// Make the call so often, and print the median time.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
+    /// End the call after so many milliseconds; it has no result then.
+    #[arg(long, value_name = "MS", conflicts_with = "compat")]
+    pub(crate) deadline: Option<u64>,
     /// What the call is for; decides heap size and whether `:pending_code` is run.
     #[arg(long, value_enum, default_value_t = Context::Offchain)]
     pub(crate) context: Context,
@@ -129,6 +134,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) path: Path,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
     #[command(flatten)]
@@ -190,6 +197,8 @@ pub(crate) struct ProduceArgs {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) executor: ExecutorArgs,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
     #[command(flatten)]
@@ -323,95 +332,6 @@ pub(crate) struct FixtureCheckArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExecutorArgs {
-    /// Fuel a call may use: a number, `unlimited` to count only, or `off`. For a block, a limit
-    /// of this machine on each call: the block is not judged if one passes it.
-    #[arg(long, value_name = "LIMIT", default_value = "unlimited", value_parser = parse_fuel)]
-    pub(crate) fuel: FuelArg,
-    /// Threads beside the one of a block that verify its signatures ahead: as many as there are idle cores.
-    #[arg(long, value_name = "THREADS", default_value_t = 0)]
-    pub(crate) verify_ahead: u32,
-    /// Who compares fuel with the limit.
-    #[arg(long, value_enum, default_value_t = MeterArg::Slacked)]
-    pub(crate) meter: MeterArg,
-    /// Compute exactly what the Polkadot SDK's executor computes: NaNs keep the processor's bits.
-    #[arg(long)]
-    pub(crate) compat: bool,
-    /// Name the guest's functions in `/tmp/perf-PID.map`, for `perf record` and `perf report`.
-    #[arg(long)]
-    pub(crate) perf_map: bool,
-}
-
-impl ExecutorArgs {
-    pub(crate) fn config(&self) -> ExecutorConfig {
-        let config = if self.compat {
-            ExecutorConfig::compat()
-        } else {
-            ExecutorConfig::default()
-        };
-        let compilation = Compilation {
-            perf_map: self.perf_map,
-            ..Compilation::default()
-        };
-        config
-            .with_compilation(compilation)
-            .with_meter(match (self.fuel, self.meter) {
-                (FuelArg::Off, _) => Meter::Off,
-                (_, MeterArg::Slacked) => Meter::Slacked,
-                (_, MeterArg::Checked) => Meter::Checked,
-            })
-    }
-
-    /// As [`Self::config`], with the limit on each call for a block.
-    pub(crate) fn block_config(&self) -> ExecutorConfig {
-        let config = self.config().with_verify_ahead_threads(self.verify_ahead);
-        match self.fuel {
-            FuelArg::Limit(limit) => config.with_local_limit(limit),
-            FuelArg::Unlimited | FuelArg::Off => config,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MeterArg {
-    /// A thread beside the guests, which only count.
-    Slacked,
-    /// The guest, wherever it publishes its count.
-    Checked,
-}
-
-/// What becomes of fuel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FuelArg {
-    /// It is counted, and a call may use so much.
-    Limit(Fuel),
-    /// It is counted.
-    Unlimited,
-    /// It is not counted.
-    Off,
-}
-
-fn parse_fuel(text: &str) -> Result<FuelArg, String> {
-    match text {
-        "unlimited" => Ok(FuelArg::Unlimited),
-        "off" => Ok(FuelArg::Off),
-        number => {
-            let limit = parse_limit(number);
-            let limit =
-                limit.map_err(|error| format!("neither `unlimited` nor `off`, and {error}"))?;
-            Ok(FuelArg::Limit(limit))
-        }
-    }
-}
-
-fn parse_limit(text: &str) -> Result<Fuel, String> {
-    let limit = text.replace('_', "").parse();
-    limit
-        .map(Fuel)
-        .map_err(|error| format!("not a number: {error}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

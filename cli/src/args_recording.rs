@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::Args;
 
-use crate::args::{ExecutorArgs, Mode};
+use crate::{args::Mode, args_executor::ExecutorArgs};
 
 /// Where blocks, and the state before the first of them, are read.
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use slackwater_executor::{
-    CallLimits, CallOutcome, ExecutionError, FuelUsed, Trap, WasmExecutor,
+    CallError, CallLimits, CallOutcome, CancelToken, ExecutionError, FuelUsed, Trap, WasmExecutor,
     block::state_version_of,
     call_on_state_limited,
     host_functions::SlackwaterHostFunctions,
@@ -15,7 +15,8 @@ use sp_core::storage::{Storage, well_known_keys::CODE};
 
 use crate::{
     Verdict,
-    args::{CallArgs, FuelArg},
+    args::CallArgs,
+    args_executor::FuelArg,
     error::CliError,
     output::{COUNT, hex, print_json, progress_bar, say, thousands, thousands_u64},
     source::{read_file, read_state},
@@ -90,10 +91,17 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         let (context, extensions) = (args.context.into(), Extensions::new());
         let method = &args.method;
         let started = Instant::now();
+        let mut limits = limits.clone();
+        if let Some(milliseconds) = args.deadline {
+            limits.cancel = Some(CancelToken::at(
+                started + Duration::from_millis(milliseconds),
+            ));
+        }
         let call = call_on_state_limited(
             &executor, &state, context, method, input, extensions, &limits,
         );
         call.map(|call| (call, started.elapsed()))
+            .map_err(|error| stopped(args, error))
     };
     // The first call compiles the runtime, so it is timed only if it is the only one.
     let (call, _) = once()?;
@@ -120,6 +128,23 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         median_ns: median(times).map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
         trap,
     })
+}
+
+/// A call that was ended by its deadline says so.
+fn stopped(args: &CallArgs, error: ExecutionError) -> CliError {
+    match (error, args.deadline) {
+        (
+            ExecutionError::Call {
+                method,
+                source: CallError::Cancelled,
+            },
+            Some(milliseconds),
+        ) => CliError::Deadline {
+            method,
+            milliseconds,
+        },
+        (error, _) => error.into(),
+    }
 }
 
 fn median(mut times: Vec<Duration>) -> Option<Duration> {

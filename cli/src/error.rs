@@ -1,6 +1,6 @@
 //! What ends a command with exit code 2: bad input, or a machine that fails.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use slackwater_executor::{
     ExecutionError, RuntimeError,
@@ -40,6 +40,10 @@ pub(crate) enum CliError {
         spec: Box<FixtureError>,
         fixture: Box<FixtureError>,
     },
+    #[error("{method} was stopped after {milliseconds} ms, its deadline")]
+    Deadline { method: String, milliseconds: u64 },
+    #[error("metrics cannot be served at {address}: {reason}")]
+    Metrics { address: SocketAddr, reason: String },
     #[error("{0}")]
     Input(HexError),
     #[error("a temporary database cannot be made: {0}")]

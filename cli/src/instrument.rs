@@ -9,7 +9,8 @@ use slackwater_executor::{
 
 use crate::{
     Verdict,
-    args::{InstrumentArgs, MeterArg},
+    args::InstrumentArgs,
+    args_executor::MeterArg,
     error::CliError,
     output::{hex, print_json, say, table, thousands, thousands_u64},
     source::{read_file, refuse_input_as_output},

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "printing is what this crate is for")]
 
 mod args;
+mod args_executor;
 mod args_recording;
 mod calibrate;
 mod call;
@@ -18,6 +19,7 @@ mod error;
 mod fixture;
 mod inspect;
 mod instrument;
+mod metrics;
 mod output;
 mod produce;
 mod record;

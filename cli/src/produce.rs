@@ -22,6 +22,7 @@ use crate::{
     Verdict,
     args::{Mode, ProduceArgs, mode_name},
     error::CliError,
+    metrics,
     output::{
         COUNT, hex, print_json, progress_bar, say, short_name, table, thousands, thousands_u64,
     },
@@ -102,6 +103,7 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
         let inputs: Vec<_> = args.extrinsics.iter().chain([&args.spec]).collect();
         refuse_input_as_output(&inputs, out)?;
     }
+    let served = metrics::serve(&args.metrics)?;
     let mut report = Report {
         spec: args.spec.display().to_string(),
         runs: Vec::new(),
@@ -142,6 +144,9 @@ pub(crate) fn run(args: &ProduceArgs) -> Result<Verdict, CliError> {
         print_json(&report)?;
     } else {
         print(&report)?;
+    }
+    if let Some(served) = served {
+        served.hold();
     }
     Ok(match report.modes_differ_at {
         None => Verdict::Good,
@@ -203,6 +208,7 @@ fn produce(
 ) -> Result<Run, CliError> {
     let mut config = args.executor.block_config().with_instances(mode);
     config.compilation.profile_fuel = profile.is_some();
+    config.metrics = args.metrics.metrics_addr.is_some();
     let executor = Executor::new(config)?;
     let temporary = tempfile::tempdir().map_err(CliError::Temporary)?;
     let database = match &args.db {

@@ -18,6 +18,7 @@ use crate::{
     args::{Mode, ReplayArgs, mode_name},
     divergence::{DivergenceReport, print_divergence},
     error::CliError,
+    metrics,
     output::{hex, print_json, progress_bar, say, short_name, table, thousands},
     report::{
         BlockReport as Drawn, Document, ProfileReport, RunReport, meter_name, profiled_into,
@@ -77,6 +78,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
     if args.db.is_some() {
         check_names(&args.fixtures)?;
     }
+    let served = metrics::serve(&args.metrics)?;
     let mut report = Report {
         fixtures: Vec::new(),
         report: None,
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
         .map(|_| FuelProfile::default());
     for mode in args.mode.each() {
         let mut config = args.executor.block_config().with_instances(*mode);
+        config.metrics = served.is_some();
         config.compilation.profile_fuel = profile.is_some();
         let executor = WasmExecutor::<SlackwaterHostFunctions>::new(config)?;
         let files = args.fixtures.iter();
@@ -119,6 +122,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Verdict, CliError> {
     } else {
         print(&report)
     };
+    if let Some(served) = served {
+        served.hold();
+    }
     for fixture in &report.fixtures {
         if let Some(error) = &fixture.error {
             eprintln!("error: {}: {error}", fixture.file);

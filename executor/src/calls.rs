@@ -12,18 +12,17 @@ use sp_externalities::{Extensions, Externalities};
 use crate::{
     block::{ExecutionError, load_runtime},
     fuel::CallLimits,
-    instance::{Called, InstanceMode},
-    runtime::{CallContext, HeapPages, Runtime},
+    instance::Called,
+    runtime::{CallContext, Runtime},
     state::{BlockLayers, BlockState},
-    wasm_executor::{VersionError, WasmExecutor},
+    wasm_executor::{CallForm, VersionError, WasmExecutor},
 };
 
 /// A runtime ready to be called, each time in an instance of its own.
 pub(crate) struct RuntimeCalls<H> {
     executor: WasmExecutor<H>,
     runtime: Arc<Runtime>,
-    heap: HeapPages,
-    mode: InstanceMode,
+    form: CallForm,
     nested_fault: NestedFault,
 }
 
@@ -48,8 +47,11 @@ impl<H: HostFunctions> RuntimeCalls<H> {
         Ok(Self {
             executor: executor.clone(),
             runtime,
-            heap,
-            mode: executor.config().instances(context),
+            form: CallForm {
+                mode: executor.config().instances(context),
+                heap,
+                on_chain: context != CallContext::Offchain,
+            },
             nested_fault,
         })
     }
@@ -68,12 +70,11 @@ impl<H: HostFunctions> RuntimeCalls<H> {
     ) -> Result<Called, ExecutionError> {
         let state = layers.meter();
         let called = layers.run(|ext| {
-            let form = (self.mode, self.heap);
             self.executor.call_charged(
                 &self.runtime,
                 ext,
                 (method, input),
-                form,
+                self.form,
                 limits,
                 Some(&state),
             )

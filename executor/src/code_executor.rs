@@ -12,7 +12,7 @@ use std::{
 };
 
 use schnellru::{ByLength, LruMap};
-use slackwater_host_functions::{HostFunctions, SlackwaterHostFunctions};
+use slackwater_host_functions::{HostFunctions, LogLimits, SlackwaterHostFunctions};
 use sp_core::traits::{
     CallContext as ClientContext, CodeExecutor, FetchRuntimeCode, ReadRuntimeVersion, RuntimeCode,
 };
@@ -20,9 +20,11 @@ use sp_externalities::Externalities;
 use thiserror::Error;
 
 use crate::{
-    CallContext, CallError, CallLimits, CallOutcome, CancelToken, ExecutorConfig, Fuel, HeapPages,
-    InstanceMode, Meter, Runtime, RuntimeError, Trap, WasmExecutor, block::ExecutionError,
-    runtime::EngineError, wasm_executor::VersionError,
+    CallContext, CallError, CallLimits, CallOutcome, Called, CancelToken, ExecutorConfig, Fuel,
+    HeapPages, InstanceMode, Meter, Runtime, RuntimeError, Trap, WasmExecutor,
+    block::ExecutionError,
+    runtime::{EngineError, RuntimeCacheConfig},
+    wasm_executor::{CallForm, Place, VersionError},
 };
 
 /// Why a call of a client has no result.
@@ -83,7 +85,7 @@ pub enum CodeExecutorError {
     },
 }
 
-/// Settings of a [`SlackwaterExecutor`]. Those up to [`Self::with_runtime_cache_size`] are the ones of the Polkadot SDK's
+/// Settings of a [`SlackwaterExecutor`]. Those up to [`Self::with_cache_path`] are the ones of the Polkadot SDK's
 /// `WasmExecutorBuilder`, with its defaults but for instances, of which 64 are kept.
 #[derive(Debug, Clone)]
 pub struct SlackwaterExecutorBuilder<H = SlackwaterHostFunctions> {
@@ -165,6 +167,14 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
         self
     }
 
+    /// Keeps compiled code in `folder`, which nobody else may enter, so that the next process need not compile: with the
+    /// defaults of [`RuntimeCacheConfig`].
+    #[must_use]
+    pub fn with_cache_path(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.config.runtime_cache = Some(RuntimeCacheConfig::new(folder));
+        self
+    }
+
     /// Who counts fuel. `Slacked` by default; limits of queries need one that guests carry.
     #[must_use]
     pub fn with_meter(mut self, meter: Meter) -> Self {
@@ -194,6 +204,35 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
         self
     }
 
+    /// Bytes of memory that queries may use together: [`ExecutorConfig::memory_budget`]. No limit by default.
+    #[must_use]
+    pub fn with_memory_budget(mut self, bytes: u64) -> Self {
+        self.config.memory_budget = Some(bytes);
+        self
+    }
+
+    /// What a guest may have this host log in one call: [`ExecutorConfig::log_limits`].
+    #[must_use]
+    pub fn with_log_limits(mut self, limits: LogLimits) -> Self {
+        self.config.log_limits = limits;
+        self
+    }
+
+    /// Whether calls are told to the recorder of metrics that is installed when this is built: [`crate::metrics`]. They are
+    /// not by default.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: bool) -> Self {
+        self.config.metrics = metrics;
+        self
+    }
+
+    /// Whether code runs before it is compiled as well as it can be: [`crate::runtime::Compilation::quick_first`]. It does not by default.
+    #[must_use]
+    pub fn with_quick_start(mut self, quick: bool) -> Self {
+        self.config.compilation.quick_first = quick;
+        self
+    }
+
     /// All other settings, in the place of those made so far.
     #[must_use]
     pub fn with_config(mut self, config: ExecutorConfig) -> Self {
@@ -208,10 +247,9 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
     pub fn build(self) -> Result<SlackwaterExecutor<H>, EngineError> {
         let OffchainLimits { fuel, deadline } = self.limits;
         if (fuel.is_some() || deadline.is_some()) && !self.config.meter.is_guest() {
-            return Err(EngineError {
-                reason: "limits of queries need a meter that guests carry: `Slacked` or `Checked`"
-                    .to_owned(),
-            });
+            return Err(EngineError::setup(
+                "limits of queries need a meter that guests carry: `Slacked` or `Checked`",
+            ));
         }
         let runtimes = ByLength::new(self.config.runtimes_max.max(1));
         Ok(SlackwaterExecutor {
@@ -224,7 +262,7 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
 }
 
 /// Runtimes by the hash that the client gives their code.
-type Runtimes = Arc<Mutex<LruMap<Vec<u8>, Arc<Runtime>, ByLength>>>;
+type Runtimes = Arc<Mutex<LruMap<Vec<u8>, Place, ByLength>>>;
 
 /// An executor for Substrate clients. Cloning is cheap; clones share everything but [`Self::cancelled_by`].
 ///
@@ -291,14 +329,18 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
     /// [`CodeExecutorError::NoCode`] and [`CodeExecutorError::Runtime`].
     pub fn runtime(&self, code: &RuntimeCode<'_>) -> Result<Arc<Runtime>, CodeExecutorError> {
         let lock = || self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().get(&code.hash).map(|runtime| Arc::clone(runtime));
-        if let Some(runtime) = known {
-            return Ok(runtime);
+        let known = lock().get(&code.hash).map(|place| Arc::clone(place));
+        if let Some(place) = &known {
+            // Held only while it is compiled.
+            let runtime = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(runtime) = runtime {
+                return Ok(runtime);
+            }
         }
         let bytes = code.fetch_runtime_code().ok_or(CodeExecutorError::NoCode)?;
-        // Compiled outside the lock, once: the executor sees to that.
-        let runtime = self.executor.runtime(&bytes)?;
-        lock().insert(code.hash.clone(), Arc::clone(&runtime));
+        let place = known.unwrap_or_else(|| self.executor.place(&bytes));
+        let runtime = self.executor.runtime_in(&place, &bytes)?;
+        lock().insert(code.hash.clone(), place);
         Ok(runtime)
     }
 
@@ -319,18 +361,26 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
         limits
     }
 
-    fn call_in(
+    /// As `CodeExecutor::call`, in a context of ours, and also says what fuel the call used and what it did with its heap.
+    ///
+    /// # Errors
+    /// [`CodeExecutorError`]; a fault of the guest is an outcome here.
+    pub fn call_with_stats(
         &self,
         ext: &mut dyn Externalities,
         code: &RuntimeCode<'_>,
         method: &str,
         data: &[u8],
         context: CallContext,
-    ) -> Result<Vec<u8>, CodeExecutorError> {
+    ) -> Result<Called, CodeExecutorError> {
         let runtime = self.runtime(code)?;
         let config = self.executor.config();
         let heap = config.heap(context, code.heap_pages);
-        let form = (config.instances(context), heap);
+        let form = CallForm {
+            mode: config.instances(context),
+            heap,
+            on_chain: context != CallContext::Offchain,
+        };
         let limits = self.limits(context);
         let call = || {
             let input = (method, data);
@@ -344,16 +394,7 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
             method: method(),
             message: said(panic.as_ref()),
         })?;
-        match called {
-            Ok(called) => match called.outcome {
-                CallOutcome::Returned(output) => Ok(output),
-                CallOutcome::Trapped(trap) => Err(CodeExecutorError::Trapped {
-                    method: method(),
-                    trap,
-                }),
-            },
-            Err(error) => Err(self.stopped(error, method())),
-        }
+        called.map_err(|error| self.stopped(error, method()))
     }
 
     /// What a call that has no outcome was ended by.
@@ -393,10 +434,15 @@ impl<H: HostFunctions> CodeExecutor for SlackwaterExecutor<H> {
             ClientContext::Onchain { import: false } => CallContext::Build,
             ClientContext::Onchain { import: true } => CallContext::Import,
         };
-        (
-            self.call_in(ext, runtime_code, method, data, context),
-            false,
-        )
+        let called = self.call_with_stats(ext, runtime_code, method, data, context);
+        let result = called.and_then(|called| match called.outcome {
+            CallOutcome::Returned(output) => Ok(output),
+            CallOutcome::Trapped(trap) => Err(CodeExecutorError::Trapped {
+                method: method.to_owned(),
+                trap,
+            }),
+        });
+        (result, false)
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use slackwater_host_functions::LogLimits;
+
 use crate::fuel::{
     ARBITER_PERIOD_DEFAULT, Check, ConsensusFuel, Fuel, Instrumentation, Meter, Schedule,
 };
@@ -10,6 +12,7 @@ use crate::instance::InstanceMode;
 use crate::memory::MemoryStrategy;
 use crate::runtime::{
     CODE_BYTES_MAX, CallContext, Compilation, EngineConfig, GuestProfile, HeapPages,
+    RuntimeCacheConfig,
 };
 
 /// Native stack a guest may use by default: 1 MiB, what the Polkadot SDK has used since 2021.
@@ -91,6 +94,18 @@ pub struct ExecutorConfig {
     pub parallel_compilation: bool,
     /// How code is made. Changes no result.
     pub compilation: Compilation,
+    /// Bytes of memory that all calls together may use: what their code begins with, and their heaps as far as they are
+    /// allocated. A call off chain that would use more is [`crate::CallError::MemoryBudget`]; calls for blocks are counted,
+    /// and go on. What waiting instances keep, [`Self::hot_bytes_max`] each, is not in it. Default: no limit.
+    pub memory_budget: Option<u64>,
+    /// How much a guest may have this host log, by the logging functions of
+    /// [`crate::host_functions::SlackwaterHostFunctions`].
+    pub log_limits: LogLimits,
+    /// Whether single calls are told to the recorder of [`crate::metrics`] that is installed when the executor is built.
+    /// Default: false. Changes no result.
+    pub metrics: bool,
+    /// Where compiled code is kept for the next process. Default: nowhere. Changes no result.
+    pub runtime_cache: Option<RuntimeCacheConfig>,
     /// Threads beside the one of a block that verify its signatures ahead: best as many as there are idle cores. Each
     /// holds an instance and a view of the state. Default: none. Needs a meter that guests carry, so that such a thread
     /// can be stopped. Changes no result. The runtime is asked to begin the block and apply each extrinsic, and verdicts
@@ -125,6 +140,10 @@ impl Default for ExecutorConfig {
             code_bytes_max: CODE_BYTES_MAX,
             parallel_compilation: true,
             compilation: Compilation::default(),
+            memory_budget: None,
+            log_limits: LogLimits::default(),
+            runtime_cache: None,
+            metrics: false,
             verify_ahead_threads: 0,
         }
     }
@@ -202,6 +221,34 @@ impl ExecutorConfig {
     #[must_use]
     pub fn with_compilation(mut self, compilation: Compilation) -> Self {
         self.compilation = compilation;
+        self
+    }
+
+    /// Sets [`Self::memory_budget`].
+    #[must_use]
+    pub fn with_memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
+        self
+    }
+
+    /// Sets [`Self::log_limits`].
+    #[must_use]
+    pub fn with_log_limits(mut self, limits: LogLimits) -> Self {
+        self.log_limits = limits;
+        self
+    }
+
+    /// Sets [`Self::metrics`].
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: bool) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Sets [`Self::runtime_cache`].
+    #[must_use]
+    pub fn with_runtime_cache(mut self, cache: RuntimeCacheConfig) -> Self {
+        self.runtime_cache = Some(cache);
         self
     }
 
@@ -318,6 +365,8 @@ impl ExecutorConfig {
             verify_reset_every: self.verify_reset_every,
             parallel_compilation: self.parallel_compilation,
             compilation: self.compilation,
+            cache: self.runtime_cache.clone(),
+            metrics: self.metrics,
         }
     }
 }

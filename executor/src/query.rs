@@ -1,6 +1,6 @@
 //! One runtime call on a state, outside any block. Nothing is kept; the caller gets the changes.
 
-use slackwater_host_functions::HostFunctions;
+use slackwater_host_functions::{AllocationStats, HostFunctions};
 use sp_externalities::Extensions;
 
 use crate::{
@@ -22,6 +22,8 @@ pub struct StateCall {
     pub changes: Option<BlockChanges>,
     /// Fuel used, where it is counted.
     pub fuel: Option<FuelUsed>,
+    /// What became of the guest's heap.
+    pub allocation: AllocationStats,
 }
 
 /// Calls `method` of the runtime in `state` with `input` (SCALE). `context` decides which code runs
@@ -56,7 +58,11 @@ pub fn call_on_state_limited<S: BlockState, H: HostFunctions>(
 ) -> Result<StateCall, ExecutionError> {
     let calls = RuntimeCalls::new(executor, state, context, &mut extensions)?;
     let mut layers = BlockLayers::new(state, extensions);
-    let Called { outcome, fuel } = calls.call(&mut layers, method, input, limits)?;
+    let Called {
+        outcome,
+        fuel,
+        allocation,
+    } = calls.call(&mut layers, method, input, limits)?;
     let changes = match &outcome {
         CallOutcome::Returned(_) => Some(layers.finish(calls.runtime().version().state_version())?),
         CallOutcome::Trapped(_) => None,
@@ -65,5 +71,6 @@ pub fn call_on_state_limited<S: BlockState, H: HostFunctions>(
         outcome,
         changes,
         fuel,
+        allocation,
     })
 }

@@ -7,12 +7,14 @@ use std::{
     collections::VecDeque,
     marker::PhantomData,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Instant,
 };
 
 use codec::Encode;
 use schnellru::{ByLength, LruMap};
 use slackwater_host_functions::{
-    HostFunctions, SlackwaterHostFunctions, VerdictMemory, verified::VERDICTS_MAX_DEFAULT,
+    HostFunctions, MemoryBudget, SlackwaterHostFunctions, VerdictMemory, begin_call,
+    verified::VERDICTS_MAX_DEFAULT,
 };
 use sp_core::H256;
 use sp_externalities::{Externalities, set_and_run_with_externalities};
@@ -21,13 +23,14 @@ use sp_state_machine::BasicExternalities;
 use crate::{
     block::ExecutionError,
     config::ExecutorConfig,
-    fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, StateMeter},
+    fuel::{CallLimits, ConsensusFuel, Fuel, Instrumentation, MemoryFor, StateMeter},
     instance::{CallError, CallOutcome, Called, InstanceMode, call_fresh, call_snapshot},
-    profile,
+    metrics, profile,
     runtime::{
-        CallContext, Engine, EngineError, HeapPages, Runtime, RuntimeBlob, RuntimeError,
-        blob_version, code_hash,
+        CallContext, Code, Effort, Engine, EngineError, HeapPages, Runtime, RuntimeCacheCounts,
+        RuntimeError, blob_version, code_hash,
     },
+    span,
 };
 
 const CORE_VERSION: &str = "Core_version";
@@ -37,7 +40,16 @@ const CORE_VERSION: &str = "Core_version";
 const VERSION_LIMIT: Fuel = Fuel(1_000_000_000);
 
 /// One place per runtime, held while it compiles, so that others wait for that runtime only.
-type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
+pub(crate) type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallForm {
+    pub(crate) mode: InstanceMode,
+    pub(crate) heap: HeapPages,
+    /// Whether it is for a block, which goes on where others would be refused for want of memory.
+    pub(crate) on_chain: bool,
+}
 
 /// What tells compiled code apart: the code's hash, and that of what is added to it.
 type RuntimeKey = (H256, Option<H256>);
@@ -49,6 +61,8 @@ struct Shared {
     fuel_rules: Option<(ConsensusFuel, H256)>,
     runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
     hashes: CodeHashes,
+    /// What all calls together may use.
+    memory: Option<Arc<MemoryBudget>>,
     /// Where signatures are verified ahead.
     verdicts: Option<Arc<VerdictMemory>>,
 }
@@ -117,14 +131,10 @@ impl<H: HostFunctions> WasmExecutor<H> {
         if config.consensus_fuel.is_some() && !config.meter.is_guest() {
             let reason =
                 "fuel in consensus needs a meter that guests carry: `Slacked` or `Checked`";
-            return Err(EngineError {
-                reason: reason.to_owned(),
-            });
+            return Err(EngineError::setup(reason));
         }
         if let Some(rules) = &config.consensus_fuel {
-            rules
-                .check(&config.schedule)
-                .map_err(|reason| EngineError { reason })?;
+            rules.check(&config.schedule).map_err(EngineError::setup)?;
         }
         let engine = Engine::new(&config.engine())?;
         let runtimes = Mutex::new(LruMap::new(ByLength::new(config.runtimes_max.max(1))));
@@ -135,6 +145,9 @@ impl<H: HostFunctions> WasmExecutor<H> {
             fuel_rules: rules.map(|(rules, added)| (rules, rules.hash(added))),
             verdicts: (config.verify_ahead_threads > 0 && config.meter.is_guest())
                 .then(|| Arc::new(VerdictMemory::new(VERDICTS_MAX_DEFAULT))),
+            memory: config
+                .memory_budget
+                .map(|bytes| Arc::new(MemoryBudget::new(bytes))),
             config,
             engine,
             runtimes,
@@ -162,23 +175,39 @@ impl<H: HostFunctions> WasmExecutor<H> {
         self.shared.verdicts.as_ref()
     }
 
-    /// The compiled runtime for `code`, from the cache or compiled now.
+    /// The compiled runtime for `code`: from memory, from the cache on disk, or compiled now.
     ///
     /// # Errors
     /// [`RuntimeError`] when the code cannot be loaded; nothing is cached then.
     pub fn runtime(&self, code: &[u8]) -> Result<Arc<Runtime>, RuntimeError> {
-        let place = self.place(self.shared.hashes.of(code));
+        self.runtime_in(&self.place(code), code)
+    }
+
+    /// The runtime of that place, which is that of `code`.
+    pub(crate) fn runtime_in(
+        &self,
+        place: &Place,
+        code: &[u8],
+    ) -> Result<Arc<Runtime>, RuntimeError> {
         // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
         let mut runtime = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*runtime {
             return Ok(Arc::clone(runtime));
         }
-        let compiled = Arc::new(self.compile(code)?);
-        *runtime = Some(Arc::clone(&compiled));
-        Ok(compiled)
+        let config = &self.shared.config;
+        let code = Arc::new(Code::new(code, config.code_bytes_max, config.profile));
+        let loaded = Arc::new(self.load(&code, Effort::Quick)?);
+        *runtime = Some(Arc::clone(&loaded));
+        drop(runtime);
+        if loaded.is_provisional() {
+            self.improve(code, place);
+        }
+        Ok(loaded)
     }
 
-    fn place(&self, code_hash: H256) -> Place {
+    /// Where the runtime of `code` is, or will be.
+    pub(crate) fn place(&self, code: &[u8]) -> Place {
+        let code_hash = self.shared.hashes.of(code);
         let mut runtimes = self
             .shared
             .runtimes
@@ -191,16 +220,23 @@ impl<H: HostFunctions> WasmExecutor<H> {
             .unwrap_or_default()
     }
 
-    fn compile(&self, code: &[u8]) -> Result<Runtime, RuntimeError> {
+    fn load(&self, code: &Arc<Code>, effort: Effort) -> Result<Runtime, RuntimeError> {
         let config = &self.shared.config;
-        let blob = RuntimeBlob::new(code, config.code_bytes_max, config.profile)?;
-        let runtime = Runtime::compile::<H>(&self.shared.engine, &blob, |runtime| {
-            match self.call_version(runtime, &mut BasicExternalities::default()) {
-                Ok(CallOutcome::Returned(output)) => Ok(Some(output)),
-                Ok(CallOutcome::Trapped(_)) => Ok(None),
-                Err(source) => Err(RuntimeError::VersionCall { source }),
-            }
+        let begun = Instant::now();
+        let runtime = Runtime::load::<H>(&self.shared.engine, code, effort, |runtime| match self
+            .call_version(runtime, &mut BasicExternalities::default())
+        {
+            Ok(CallOutcome::Returned(output)) => Ok(Some(output)),
+            Ok(CallOutcome::Trapped(_)) => Ok(None),
+            Err(source) => Err(RuntimeError::VersionCall { source }),
         })?;
+        let (source, time) = (runtime.source(), begun.elapsed());
+        metrics::compiled(source.name(), time);
+        log::debug!(
+            target: "slackwater::runtime",
+            "{runtime:?} is ready after {time:?}, from: {}",
+            source.name()
+        );
         let missing = runtime.missing_host_functions();
         if !missing.is_empty() {
             if config.refuse_missing_host_functions {
@@ -215,6 +251,48 @@ impl<H: HostFunctions> WasmExecutor<H> {
             );
         }
         Ok(runtime)
+    }
+
+    /// Compiles `code` with full effort, on one thread beside whoever calls, and puts it into its place.
+    fn improve(&self, code: Arc<Code>, place: &Place) {
+        let (executor, place) = (self.clone(), Arc::downgrade(place));
+        let improve = move || {
+            let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            let loaded = match &one {
+                Ok(one) => one.install(|| executor.load(&code, Effort::Full)),
+                Err(_) => executor.load(&code, Effort::Full),
+            };
+            match (loaded, place.upgrade()) {
+                (Ok(runtime), Some(place)) => {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(runtime));
+                }
+                (Err(error), _) => log::warn!(
+                    target: "slackwater::runtime",
+                    "{:?} stays as it was compiled first: {error}",
+                    code.hash()
+                ),
+                // Nobody wants it any more.
+                (Ok(_), None) => {}
+            }
+        };
+        let name = "slackwater-compile".to_owned();
+        if let Err(error) = std::thread::Builder::new().name(name).spawn(improve) {
+            log::warn!(
+                target: "slackwater::runtime",
+                "no thread for compiling, code stays as it was compiled first: {error}"
+            );
+        }
+    }
+
+    /// Memory that calls use now, of what they may: see [`ExecutorConfig::memory_budget`].
+    pub fn memory_budget(&self) -> Option<&Arc<MemoryBudget>> {
+        self.shared.memory.as_ref()
+    }
+
+    /// What has become of compiled code on disk; `None` where none is kept: see [`ExecutorConfig::runtime_cache`].
+    pub fn runtime_cache_counts(&self) -> Option<RuntimeCacheCounts> {
+        let cache = self.shared.engine.cache.as_ref();
+        cache.map(|cache| cache.counts())
     }
 
     /// Instances of all its runtimes that were found to differ from a new one after they had been put back:
@@ -276,8 +354,12 @@ impl<H: HostFunctions> WasmExecutor<H> {
         heap: HeapPages,
         limits: &CallLimits,
     ) -> Result<Called, CallError> {
-        let mode = self.config().onchain_instances;
-        self.call_charged(runtime, ext, (method, input), (mode, heap), limits, None)
+        let form = CallForm {
+            mode: self.config().onchain_instances,
+            heap,
+            on_chain: true,
+        };
+        self.call_charged(runtime, ext, (method, input), form, limits, None)
     }
 
     /// As [`Self::call_limited`]; what host functions do is charged for through `state`.
@@ -286,11 +368,24 @@ impl<H: HostFunctions> WasmExecutor<H> {
         runtime: &Runtime,
         ext: &mut dyn Externalities,
         (method, input): (&str, &[u8]),
-        (mode, heap): (InstanceMode, HeapPages),
+        form: CallForm,
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
+        let CallForm { mode, heap, .. } = form;
+        let charged = self.shared.memory.as_ref().map(|budget| CallLimits {
+            memory: Some(MemoryFor {
+                budget: Arc::clone(budget),
+                enforced: !form.on_chain,
+            }),
+            ..limits.clone()
+        });
+        let limits = charged.as_ref().unwrap_or(limits);
+        let _logging = begin_call(self.shared.config.log_limits);
+        let metrics = self.shared.engine.metrics.as_ref();
+        let running = metrics.map(|metrics| metrics.begin());
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
+        let _span = span::call(method);
         let pool = runtime.pool().filter(|_| mode == InstanceMode::Snapshot);
         let profiled = profile::begin(method);
         let called = set_and_run_with_externalities(ext, || {
@@ -305,6 +400,12 @@ impl<H: HostFunctions> WasmExecutor<H> {
                 called => called,
             }
         });
+        if let Some(running) = running {
+            running.ended(&called);
+        }
+        if let (Some(metrics), Some(budget)) = (metrics, &self.shared.memory) {
+            metrics.memory(budget.used());
+        }
         if let Some(profiled) = profiled {
             let ended = called.as_ref().ok();
             let returned = ended.map(|called| matches!(called.outcome, CallOutcome::Returned(_)));
@@ -343,10 +444,11 @@ impl<H: HostFunctions> WasmExecutor<H> {
         if let Some(version) = blob_version(wasm_code, config.code_bytes_max)? {
             return Ok(version.encode());
         }
-        let blob = RuntimeBlob::new(wasm_code, config.code_bytes_max, config.profile)?;
+        let code = Arc::new(Code::new(wasm_code, config.code_bytes_max, config.profile));
         // It is not cached, and functions this host lacks do not stop it, so that all nodes answer
         // the same.
-        let runtime = match Runtime::compile::<H>(&self.shared.engine, &blob, |_| Ok(None)) {
+        let engine = self.shared.engine.uncached();
+        let runtime = match Runtime::load::<H>(&engine, &code, Effort::Full, |_| Ok(None)) {
             // Where fuel is in consensus, no node can meter this code.
             Err(RuntimeError::Instrument(error)) if config.consensus_fuel.is_some() => {
                 return Err(VersionError::Code(error.to_string()));

@@ -10,6 +10,8 @@ use wasmtime::{AsContext, AsContextMut, Caller, Memory};
 
 use crate::state::{Heap, HostState, WASM_PAGE_BYTES};
 
+/// Bytes of a memory of 32 bits.
+const LARGEST_MEMORY_BYTES: u64 = 1 << 32;
 const NO_GUEST: &str = "host function called outside a guest call";
 
 /// The context handed to host functions.
@@ -131,6 +133,11 @@ where
     let memory = memory_of(context)?;
     let mut store = context.as_context_mut();
     let state = state_of(store.data_mut())?;
+    let end = state.heap.as_ref().map_or(0, |heap| heap.end_with(size));
+    // What has no room in any memory is refused by the allocator, as everywhere.
+    if end <= LARGEST_MEMORY_BYTES {
+        state.charge_up_to(end).map_err(|error| error.to_string())?;
+    }
     let pages_max = state.limit().pages_max;
     let mut heap = state.heap.take().ok_or(NO_GUEST)?;
     let mut growing = Growing {

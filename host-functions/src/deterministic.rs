@@ -8,6 +8,7 @@
 pub type HostFunctions = (logging::HostFunctions, wasm_tracing::HostFunctions);
 
 mod interfaces {
+    use crate::log_volume::{self, Admitted};
     use sp_core::RuntimeInterfaceLogLevel;
     use sp_runtime_interface::{
         pass_by::{PassAs, PassFatPointerAndRead},
@@ -26,14 +27,31 @@ mod interfaces {
             LEVEL_FILTER_INFO
         }
 
-        /// Logs what the guest says, unless it runs ahead of a block, which will say it once more.
+        /// Logs what the guest says, as far as it may: see [`crate::LogLimits`]. Not if it runs ahead of a block, which will
+        /// say it once more.
         fn log(
             level: PassAs<RuntimeInterfaceLogLevel, u8>,
             target: PassFatPointerAndRead<&str>,
             message: PassFatPointerAndRead<&[u8]>,
         ) {
-            if !crate::verified::is_ahead() {
-                sp_io::logging::log(level, target, message);
+            if crate::verified::is_ahead() {
+                return;
+            }
+            match log_volume::admit(message) {
+                Admitted::Whole => sp_io::logging::log(level, target, message),
+                Admitted::Cut(end) => {
+                    sp_io::logging::log(level, target, &message[..end]);
+                    log::warn!(
+                        target: "slackwater::guest",
+                        "a message of {} bytes for the target {target:?} was cut to {end}",
+                        message.len()
+                    );
+                }
+                Admitted::FirstLeftOut => log::warn!(
+                    target: "slackwater::guest",
+                    "what else this call logs is left out: it is more than it may log"
+                ),
+                Admitted::LeftOut => {}
             }
         }
     }

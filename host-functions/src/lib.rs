@@ -12,6 +12,8 @@
 //! | [`mod@fuel`] | what a guest can ask about its fuel |
 //! | [`state`] | what a running guest keeps on the host: allocator, panic message, memory limit |
 //! | [`context`] | reading, writing and allocating guest memory from a host function |
+//! | [`MemoryBudget`] | what guests running at the same time may use together |
+//! | [`LogLimits`] | how much a guest may have this host log |
 //! | [`mod@register`] | binding a function set to the imports of one module |
 //!
 //! Invariant: a guest reaches its own memory and the functions of the set, nothing else, and no
@@ -19,21 +21,26 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod context;
 pub mod deterministic;
 mod direct;
 pub mod frequent;
 pub mod fuel;
+mod log_volume;
 pub mod register;
 pub mod set;
 mod signers;
+mod span;
 pub mod state;
 pub mod verified;
 
+pub use budget::{MemoryBudget, MemoryCharge};
 pub use context::HostContext;
+pub use log_volume::{LogLimits, Logging, begin_call};
 pub use register::{RegisterError, register, register_beside};
 pub use set::{SlackwaterHostFunctions, StandardHostFunctions};
 pub use sp_io::UseDalekExt;
 pub use sp_wasm_interface::{ExtendedHostFunctions, HostFunctions};
-pub use state::{HeapLimit, HostOutOfMemory, HostState};
+pub use state::{AllocationStats, HeapLimit, HostOutOfMemory, HostState};
 pub use verified::{VerdictMemory, VerdictMemoryExt};

@@ -7,6 +7,8 @@ use sc_allocator::FreeingBumpHeapAllocator;
 use thiserror::Error;
 use wasmtime::{Memory, ResourceLimiter};
 
+use crate::budget::MemoryCharge;
+
 /// Bytes of one wasm page.
 pub const WASM_PAGE_BYTES: usize = 65_536;
 /// Pages a 32-bit memory can have at most.
@@ -18,10 +20,25 @@ pub const TABLE_ELEMENTS_MAX: usize = 65_536;
 /// The host could not give the guest memory that its limits allow. Depends on the machine, so it is
 /// an operational error and never part of a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the host is out of memory: could not grow a guest memory within its limit: {reason}")]
+#[error("the host is out of memory for a guest within its limit: {reason}")]
 pub struct HostOutOfMemory {
     /// What the operating system or the engine said.
     pub reason: String,
+    /// The budget that is used up, where the operating system had more: see [`crate::MemoryBudget`].
+    pub budget: Option<u64>,
+}
+
+/// What became of a guest's heap in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct AllocationStats {
+    /// Bytes that were allocated when it ended, what the allocator adds to them included.
+    pub bytes: u32,
+    /// The most that were allocated at a time.
+    pub bytes_peak: u32,
+    /// All that were ever allocated.
+    pub bytes_sum: u128,
+    /// Bytes from the heap's base to behind what was ever allocated.
+    pub address_space: u32,
 }
 
 /// How many pages a guest memory may have in all. `None` means as many as wasm allows.
@@ -45,6 +62,8 @@ pub(crate) struct Heap {
     pub(crate) allocator: FreeingBumpHeapAllocator,
     /// Where the next allocation begins that takes the place of no other, with what the allocator adds to it.
     end: u64,
+    /// How far the heap may reach before more has to be charged.
+    charged_end: u64,
 }
 
 impl Heap {
@@ -55,14 +74,20 @@ impl Heap {
         Self {
             allocator: FreeingBumpHeapAllocator::new(base),
             end: u64::from(base).next_multiple_of(Self::UNIT),
+            charged_end: u64::MAX,
         }
     }
 
-    /// Whether an allocation of so many bytes surely fits into a memory of that length. Where it may have to grow, or
-    /// is refused, it does not.
+    /// Whether an allocation of so many bytes surely fits into a memory of that length, as far as that is charged. Where
+    /// it may have to grow, or is refused, it does not.
     pub(crate) fn fits(&self, size: u32, length: usize) -> bool {
-        let end = self.end + Self::UNIT + Self::taken(size);
-        u64::try_from(length).is_ok_and(|length| end <= length)
+        let end = self.end_with(size);
+        u64::try_from(length).is_ok_and(|length| end <= length.min(self.charged_end))
+    }
+
+    /// How far the heap reaches with another allocation, at most.
+    pub(crate) fn end_with(&self, size: u32) -> u64 {
+        self.end + Self::UNIT + Self::taken(size)
     }
 
     /// So many bytes were allocated there.
@@ -84,6 +109,7 @@ pub struct HostState {
     pub(crate) heap: Option<Box<Heap>>,
     pub(crate) panic_message: Option<String>,
     out_of_memory: Option<HostOutOfMemory>,
+    charge: Option<MemoryCharge>,
 }
 
 impl std::fmt::Debug for HostState {
@@ -106,6 +132,57 @@ impl HostState {
             heap: None,
             panic_message: None,
             out_of_memory: None,
+            charge: None,
+        }
+    }
+
+    /// Charges the call that begins, which has a memory of so many bytes of its own, by `charge`.
+    ///
+    /// # Errors
+    /// [`HostOutOfMemory`] when the budget has no room for it.
+    pub fn begin_charge(
+        &mut self,
+        mut charge: MemoryCharge,
+        bytes: u64,
+    ) -> Result<(), HostOutOfMemory> {
+        charge.cover(bytes)?;
+        if let Some(heap) = &mut self.heap {
+            heap.charged_end = charge.bytes();
+        }
+        self.charge = Some(charge);
+        Ok(())
+    }
+
+    /// Charges for a heap, or a memory, that reaches so far.
+    pub(crate) fn charge_up_to(&mut self, end: u64) -> Result<(), HostOutOfMemory> {
+        let Some(charge) = &mut self.charge else {
+            return Ok(());
+        };
+        match charge.cover(end) {
+            Ok(()) => {
+                if let Some(heap) = &mut self.heap {
+                    heap.charged_end = charge.bytes();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.out_of_memory = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// What became of the guest's heap so far.
+    pub fn allocation_stats(&self) -> AllocationStats {
+        let stats = self.heap.as_ref().map(|heap| heap.allocator.stats());
+        let Some(stats) = stats else {
+            return AllocationStats::default();
+        };
+        AllocationStats {
+            bytes: stats.bytes_allocated,
+            bytes_peak: stats.bytes_allocated_peak,
+            bytes_sum: stats.bytes_allocated_sum,
+            address_space: stats.address_space_used,
         }
     }
 
@@ -113,7 +190,11 @@ impl HostState {
     /// (bytes; rounded up to 8 by the allocator).
     pub fn attach(&mut self, memory: Memory, heap_base: u32) {
         self.memory = Some(memory);
-        self.heap = Some(Box::new(Heap::new(heap_base)));
+        let mut heap = Box::new(Heap::new(heap_base));
+        if let Some(charge) = &self.charge {
+            heap.charged_end = charge.bytes();
+        }
+        self.heap = Some(heap);
     }
 
     /// Forgets everything of the last call, and begins another with `limit` and a new allocator.
@@ -125,6 +206,7 @@ impl HostState {
         }
         self.panic_message = None;
         self.out_of_memory = None;
+        self.charge = None;
     }
 
     /// Current size of the guest memory in bytes, as seen through `store`; 0 before
@@ -160,13 +242,24 @@ impl ResourceLimiter for HostState {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= self.limit.bytes_max() && maximum.is_none_or(|maximum| desired <= maximum))
+        let grows =
+            desired <= self.limit.bytes_max() && maximum.is_none_or(|maximum| desired <= maximum);
+        // Before that, it is what every heap of this configuration has, used or not.
+        if grows && self.memory.is_some() {
+            self.charge_up_to(desired as u64)?;
+        }
+        Ok(grows)
     }
 
     fn memory_grow_failed(&mut self, error: anyhow::Error) -> wasmtime::Result<()> {
-        let error = HostOutOfMemory {
-            reason: format!("{error:#}"),
-        };
+        // What was refused by the budget says so already.
+        let error = self
+            .out_of_memory
+            .clone()
+            .unwrap_or_else(|| HostOutOfMemory {
+                reason: format!("{error:#}"),
+                budget: None,
+            });
         self.out_of_memory = Some(error.clone());
         Err(error.into())
     }

@@ -17,7 +17,9 @@ use crate::{
     calls::RuntimeCalls,
     fuel::{CallLimits, CancelToken, FuelUsed, LocalLimit},
     instance::{CallOutcome, Called, Trap, TrapKind},
+    metrics::{self, BlockRun},
     runtime::{CallContext, Runtime},
+    span::{self, Span},
     state::{Access, BlockChanges, BlockLayers, BlockState},
     timing::{self, BlockCall},
     wasm_executor::WasmExecutor,
@@ -58,6 +60,10 @@ pub struct BlockExecution<'s, S, H> {
     calls: RuntimeCalls<H>,
     layers: BlockLayers<'s, S>,
     fuel: FuelAccount,
+    run: BlockRun,
+    span: Span,
+    /// Extrinsics that were tried.
+    tried: u32,
 }
 
 impl<S, H> std::fmt::Debug for BlockExecution<'_, S, H> {
@@ -97,6 +103,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             calls,
             layers,
             fuel: FuelAccount::new(executor.fuel_rules(), local),
+            run: BlockRun::begin(),
+            span: Span::block(),
+            tried: 0,
         })
     }
 
@@ -143,9 +152,11 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn initialize(&mut self, header: &Header) -> Result<Phase<InclusionMode>, ExecutionError> {
+        self.span.record_number(header.number);
+        let _block = self.span.enter();
         let limits = self.fuel.of_initialize();
         let call = || self.call(INITIALIZE, &header.encode(), &limits);
-        let Called { outcome, fuel } = timing::call(BlockCall::Initialize, call)?;
+        let Called { outcome, fuel, .. } = timing::call(BlockCall::Initialize, call)?;
         self.fuel.initialized(fuel);
         Ok(decoded(INITIALIZE, outcome, |output| match output {
             [] | [0] => Some(InclusionMode::AllExtrinsics),
@@ -160,10 +171,14 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome; the layer is rolled back then.
     pub fn apply(&mut self, extrinsic: &[u8]) -> Result<ExtrinsicRun, ExecutionError> {
+        let _block = self.span.enter();
+        let _extrinsic = span::extrinsic(self.tried);
+        self.tried += 1;
         let Self {
             calls,
             layers,
             fuel: account,
+            ..
         } = self;
         let limits = account.of_extrinsic();
         let mut apply = |layers: &mut BlockLayers<'s, S>| {
@@ -176,6 +191,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             )
         };
         let (outcome, fuel) = timing::call(BlockCall::Extrinsic, || apply(layers))?;
+        metrics::extrinsic(outcome.name());
         Ok(ExtrinsicRun {
             outcome,
             fuel,
@@ -192,6 +208,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             calls,
             layers,
             fuel: account,
+            ..
         } = self;
         let limits = account.of_question();
         let called = layers.layered(
@@ -208,9 +225,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     pub fn finalize(&mut self) -> Result<Phase<Header>, ExecutionError> {
         let old = !self.runtime().has_method(FINALIZE) && self.runtime().has_method(FINALIZE_OLD);
         let method = if old { FINALIZE_OLD } else { FINALIZE };
+        let _block = self.span.enter();
         let limits = self.fuel.of_finalize();
         let call = || self.call(method, &[], &limits);
-        let Called { outcome, fuel } = timing::call(BlockCall::Finalize, call)?;
+        let Called { outcome, fuel, .. } = timing::call(BlockCall::Finalize, call)?;
         self.fuel.finalized(fuel);
         Ok(decoded(method, outcome, |mut output| {
             Header::decode_all(&mut output).ok()
@@ -222,6 +240,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn execute_whole(&mut self, block: &[u8]) -> Result<Phase<()>, ExecutionError> {
+        let _block = self.span.enter();
         let limits = self.fuel.of_whole();
         let call = || self.call(EXECUTE, block, &limits);
         let Called { outcome, .. } = timing::call(BlockCall::Whole, call)?;
@@ -234,7 +253,9 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// [`ExecutionError::State`] when calculating the root failed.
     pub fn finish(self) -> Result<BlockChanges, ExecutionError> {
         let state_version = self.runtime().version().state_version();
-        Ok(self.layers.finish(state_version)?)
+        let changes = self.layers.finish(state_version)?;
+        self.run.executed();
+        Ok(changes)
     }
 
     fn call(

@@ -147,7 +147,7 @@ impl FuelAccount {
     /// The outcome of an extrinsic, and its fuel put down if it is included. One that would have stayed
     /// within its own limit, for all that is known, did not fit into the block.
     pub(super) fn extrinsic(&mut self, called: Called) -> (ExtrinsicOutcome, Option<FuelUsed>) {
-        let Called { outcome, fuel } = called;
+        let Called { outcome, fuel, .. } = called;
         let over = matches!(
             &outcome,
             CallOutcome::Trapped(trap) if trap.kind == TrapKind::OutOfFuel

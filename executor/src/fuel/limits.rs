@@ -14,6 +14,7 @@ use std::{
 };
 
 use blake2b_simd::Params;
+use slackwater_host_functions::{MemoryBudget, MemoryCharge};
 use sp_core::H256;
 
 use super::{Fuel, Instrumentation, Schedule, StateCost};
@@ -29,6 +30,22 @@ pub struct CallLimits {
     pub cancel: Option<CancelToken>,
     /// Bytes of depth beyond the chain's limit, for calls that are judged by others.
     pub(crate) deeper: u32,
+    /// What the call's memory is charged to, set by the executor.
+    pub(crate) memory: Option<MemoryFor>,
+}
+
+/// A budget of memory, and whether a call may be refused by it.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryFor {
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) enforced: bool,
+}
+
+impl MemoryFor {
+    /// What a call is charged by.
+    pub(crate) fn charge(&self) -> MemoryCharge {
+        MemoryCharge::new(Arc::clone(&self.budget), self.enforced)
+    }
 }
 
 impl CallLimits {

@@ -63,6 +63,7 @@ pub use layout::{
     COUNTER_OFFSET, DEPTH_OFFSET, EXHAUSTED_OFFSET, FUEL_MAX, HEADROOM_OFFSET, HOST_OFFSET,
     METER_EXPORT, SIZE_OFFSET, START_EXPORT, STATE_OFFSET, TOLD_OFFSET,
 };
+pub(crate) use limits::MemoryFor;
 pub use limits::{
     CallLimits, CancelToken, ConsensusFuel, DEPTH_BYTES_DEFAULT, LocalLimit, OnOverrun, Refuel,
     RefuelCallback,

@@ -6,8 +6,9 @@
 //! length (high 32 bits) of its output.
 
 use slackwater_host_functions::{
-    HostOutOfMemory, HostState,
+    AllocationStats, HostOutOfMemory, HostState,
     context::{allocate_in_guest, read_guest, write_guest},
+    state::WASM_PAGE_BYTES,
 };
 use thiserror::Error;
 use wasmtime::{Store, TypedFunc};
@@ -36,6 +37,8 @@ pub struct Called {
     pub outcome: CallOutcome,
     /// Fuel used, where it is counted; the limit if that was passed.
     pub fuel: Option<FuelUsed>,
+    /// What became of the guest's heap; nothing where no guest began.
+    pub allocation: AllocationStats,
 }
 
 /// Why a call has no outcome. None of these says anything about the guest's validity.
@@ -64,7 +67,14 @@ pub enum CallError {
     },
     /// The host could not provide memory within the guest's limit.
     #[error(transparent)]
-    HostOutOfMemory(#[from] HostOutOfMemory),
+    HostOutOfMemory(HostOutOfMemory),
+    /// A call off chain would have used more memory than all calls together may: see
+    /// [`crate::ExecutorConfig::memory_budget`].
+    #[error("the budget of {bytes_max} bytes of memory for all calls is used up")]
+    MemoryBudget {
+        /// The budget.
+        bytes_max: u64,
+    },
     /// The native stack was exhausted. How deep a guest gets depends on machine and compiler, so
     /// this is no outcome.
     #[error("the guest exhausted the native stack, whose depth differs between machines")]
@@ -103,6 +113,7 @@ pub(super) fn admit(form: &Form, method: &str, limits: &CallLimits) -> Result<Ad
         Ok(Admitted::Ended(Called {
             outcome: CallOutcome::trapped(kind, message),
             fuel: None,
+            allocation: AllocationStats::default(),
         }))
     };
     let entry_point = match form.entry_point(method) {
@@ -126,17 +137,34 @@ pub(super) fn admit(form: &Form, method: &str, limits: &CallLimits) -> Result<Ad
     Ok(Admitted::Entry(entry_point))
 }
 
+/// Charges a call that begins for the memory its code has, if memory is charged for.
+pub(super) fn charge(
+    store: &mut Store<HostState>,
+    limits: &CallLimits,
+    pages_initial: u32,
+) -> Result<(), CallError> {
+    if let Some(memory) = &limits.memory {
+        let bytes = u64::from(pages_initial) * WASM_PAGE_BYTES as u64;
+        store.data_mut().begin_charge(memory.charge(), bytes)?;
+    }
+    Ok(())
+}
+
 /// What the count says goes before how the run ended.
 pub(super) fn verdict(
     ending: Ending,
     ended: Result<CallOutcome, CallError>,
+    allocation: AllocationStats,
 ) -> Result<Called, CallError> {
-    let stopped = |kind, message: String, fuel| {
-        let outcome = CallOutcome::trapped(kind, message);
-        Ok(Called { outcome, fuel })
+    let called = |outcome, fuel| Called {
+        outcome,
+        fuel,
+        allocation,
     };
+    let stopped =
+        |kind, message: String, fuel| Ok(called(CallOutcome::trapped(kind, message), fuel));
     match ending {
-        Ending::Within(fuel) => ended.map(|outcome| Called { outcome, fuel }),
+        Ending::Within(fuel) => ended.map(|outcome| called(outcome, fuel)),
         Ending::OutOfFuel(limit) => {
             let message = format!("more than {limit} were used");
             stopped(TrapKind::OutOfFuel, message, Some(FuelUsed::all_of(limit)))
@@ -147,6 +175,15 @@ pub(super) fn verdict(
         }
         Ending::LocalLimit(limit) => Err(CallError::LocalLimit { limit }),
         Ending::Cancelled => Err(CallError::Cancelled),
+    }
+}
+
+impl From<HostOutOfMemory> for CallError {
+    fn from(error: HostOutOfMemory) -> Self {
+        match error.budget {
+            Some(bytes_max) => Self::MemoryBudget { bytes_max },
+            None => Self::HostOutOfMemory(error),
+        }
     }
 }
 
@@ -234,5 +271,6 @@ fn read_output(
 pub(super) fn out_of_memory(error: &dyn std::fmt::Display) -> CallError {
     CallError::HostOutOfMemory(HostOutOfMemory {
         reason: format!("{error:#}"),
+        budget: None,
     })
 }

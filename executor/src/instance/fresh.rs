@@ -5,12 +5,12 @@
 //! memory, globals, tables, allocator and host state. Cost: tens of microseconds, most of it the
 //! growth to the configured heap and the page faults after it.
 
-use slackwater_host_functions::HostState;
+use slackwater_host_functions::{AllocationStats, HostState};
 use wasmtime::{Instance, PoolConcurrencyLimitError, Store};
 
 use super::{
     CallError, CallOutcome, Called,
-    call::{Admitted, admit, call_entry_point, verdict},
+    call::{Admitted, admit, call_entry_point, charge, verdict},
     exports::{find_function, find_heap_base, find_memory, find_start},
     trap,
 };
@@ -45,18 +45,21 @@ pub(crate) fn call_fresh(
             return Ok(Called {
                 outcome,
                 fuel: None,
+                allocation: AllocationStats::default(),
             });
         }
     };
     let seat = Seat::find(&mut store, &instance, &form.metering, None)?;
+    charge(&mut store, limits, form.memory_pages_initial)?;
     let gauge = seat.begin(limits, state)?;
     drop(making);
     let ended = run(&mut store, &instance, form, entry_point, heap, input);
     let trapped = !matches!(ended, Ok(CallOutcome::Returned(_)));
     let ending = gauge.ending(&store, trapped)?;
+    let allocation = store.data().allocation_stats();
     let _reset = timing::enter(Phase::Reset);
     drop(store);
-    verdict(ending, ended)
+    verdict(ending, ended, allocation)
 }
 
 /// Starts the instance, if that is left to us, and calls its entry point.

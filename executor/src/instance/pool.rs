@@ -15,6 +15,7 @@ use std::sync::{
 use super::{CallError, snapshot::Slot};
 use crate::{
     memory::{Image, Resetter},
+    metrics::{CallMetrics, InstanceMetrics},
     runtime::{Engine, Form, HeapPages},
 };
 
@@ -69,6 +70,7 @@ pub(crate) struct Pool {
     cached_max: Arc<AtomicU32>,
     differing: Arc<AtomicU64>,
     verify_every: u32,
+    metrics: Option<Arc<CallMetrics>>,
 }
 
 /// Calls that end in a place while a slot waits there, after which it gives its memory back.
@@ -100,7 +102,23 @@ impl Pool {
             cached_max: Arc::clone(&engine.instances_cached_max),
             differing: Arc::clone(&engine.instances_differing),
             verify_every: engine.verify_reset_every.map_or(0, std::num::NonZero::get),
+            metrics: engine.metrics.clone(),
         }
+    }
+
+    fn tell(&self, tell: impl FnOnce(&InstanceMetrics)) {
+        if let Some(metrics) = &self.metrics {
+            tell(&metrics.instances);
+        }
+    }
+
+    fn tell_reset(&self, slot: &Slot) {
+        self.tell(|metrics| {
+            let (hot, cold) = slot.last_pages();
+            metrics.resets.increment(1);
+            metrics.hot_pages.increment(hot as u64);
+            metrics.cold_pages.increment(cold as u64);
+        });
     }
 
     /// Places in use, and how many slots may wait in each.
@@ -138,6 +156,10 @@ impl Pool {
             .places()
             .find_map(|place| take_from(&mut *try_lock(place)?));
         if let Some(mut slot) = waiting {
+            self.tell(|metrics| {
+                metrics.reused.increment(1);
+                metrics.waiting.decrement(1.0);
+            });
             if slot.heap() != heap {
                 slot.set_heap(form, heap)?;
             }
@@ -145,6 +167,7 @@ impl Pool {
         }
         let made = Slot::new(form, &self.image, heap).map(Box::new);
         self.lock_any().counts.made += u64::from(made.is_ok());
+        self.tell(|metrics| metrics.made.increment(u64::from(made.is_ok())));
         made
     }
 
@@ -153,8 +176,10 @@ impl Pool {
         if let Err(error) = slot.reset(&self.resetter) {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
             self.lock_any().counts.failed += 1;
+            self.tell(|metrics| metrics.failed.increment(1));
             return;
         }
+        self.tell_reset(&slot);
         if self.is_to_be_verified() && !self.verify(&mut slot) {
             return;
         }
@@ -164,10 +189,12 @@ impl Pool {
         if waiting.slots.len() >= room {
             waiting.counts.surplus += 1;
             drop(waiting);
+            self.tell(|metrics| metrics.surplus.increment(1));
             return drop(slot);
         }
         let since = waiting.given_back;
         waiting.slots.push(Parked { slot, since });
+        self.tell(|metrics| metrics.waiting.increment(1.0));
         self.release_idle(place, waiting);
         if since.is_multiple_of(AGEING_CALLS) {
             // Where nobody calls any more, slots become idle by the calls elsewhere.
@@ -193,6 +220,10 @@ impl Pool {
         if let Err(error) = released {
             log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
             waiting.counts.failed += 1;
+            self.tell(|metrics| {
+                metrics.failed.increment(1);
+                metrics.waiting.decrement(1.0);
+            });
             return;
         }
         // Those that are idle are the first.
@@ -221,11 +252,13 @@ impl Pool {
                     "an instance differs from a new one after it was put back: {difference}"
                 );
                 self.lock_any().counts.differing += 1;
+                self.tell(|metrics| metrics.differing.increment(1));
                 self.differing.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
                 log::warn!(target: "slackwater::instance", "an instance is dropped: {error:#}");
                 self.lock_any().counts.failed += 1;
+                self.tell(|metrics| metrics.failed.increment(1));
             }
         }
         false
@@ -240,8 +273,15 @@ impl Pool {
             let kept = room.min(waiting.slots.len());
             let surplus = waiting.slots.split_off(kept);
             waiting.idle = waiting.idle.min(kept);
-            waiting.counts.surplus += surplus.len() as u64;
+            let dropped = surplus.len() as u64;
+            waiting.counts.surplus += dropped;
             drop(waiting);
+            self.tell(|metrics| {
+                metrics.surplus.increment(dropped);
+                metrics
+                    .waiting
+                    .decrement(f64::from(u32::try_from(dropped).unwrap_or(u32::MAX)));
+            });
         }
     }
 
@@ -258,6 +298,17 @@ impl Pool {
             all.waiting += waiting.slots.len() as u64;
         }
         all
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.tell(|metrics| {
+            let waiting = self.counts().waiting;
+            metrics
+                .waiting
+                .decrement(f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)));
+        });
     }
 }
 

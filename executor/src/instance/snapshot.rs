@@ -16,7 +16,7 @@ use wasmtime::{Global, Instance, Memory, Store, Val};
 
 use super::{
     CallError, CallOutcome, Called,
-    call::{Admitted, admit, call_entry_point, out_of_memory, verdict},
+    call::{Admitted, admit, call_entry_point, charge, out_of_memory, verdict},
     exports::{EntryFunction, find_function, find_global, find_heap_base, find_memory},
     pool::Pool,
 };
@@ -62,6 +62,8 @@ pub(super) struct Slot {
     globals: Vec<(Global, Val)>,
     heap_base: u32,
     heap: HeapPages,
+    /// Pages of the code's own memory.
+    pages_initial: u32,
     /// Bytes of memory a call begins with.
     length: usize,
     limit: HeapLimit,
@@ -100,6 +102,7 @@ impl Slot {
         }
         store.data_mut().attach(memory, heap_base);
         let mut slot = Self {
+            pages_initial: form.memory_pages_initial,
             length: area.length(),
             store,
             instance,
@@ -174,6 +177,7 @@ impl Slot {
         limits: &CallLimits,
         state: Option<&StateMeter>,
     ) -> Result<Called, CallError> {
+        charge(&mut self.store, limits, self.pages_initial)?;
         // Until it is known how it ended.
         self.doubtful = true;
         let (ending, ended) = self.run(entry_point, input, limits, state)?;
@@ -181,7 +185,7 @@ impl Slot {
             return Err(out_of_memory(&"a page could not be made writable"));
         }
         self.doubtful = ended.is_err();
-        verdict(ending, ended)
+        verdict(ending, ended, self.store.data().allocation_stats())
     }
 
     fn run(
@@ -235,6 +239,11 @@ impl Slot {
     /// Gives the memory back that a slot that was put back keeps for the next call.
     pub(super) fn release(&mut self, resetter: &Resetter) -> Result<(), wasmtime::Error> {
         Ok(self.tracker.release(&self.area, resetter)?)
+    }
+
+    /// Pages that putting it back kept, and those that it met for the first time.
+    pub(super) fn last_pages(&self) -> (usize, usize) {
+        self.tracker.last_pages()
     }
 
     /// In what a slot that was put back is not as a new one, if in anything.

@@ -87,7 +87,7 @@ pub(super) fn classify(
     error: &wasmtime::Error,
 ) -> Result<Trap, CallError> {
     if let Some(out_of_memory) = store.data_mut().take_out_of_memory() {
-        return Err(CallError::HostOutOfMemory(out_of_memory));
+        return Err(out_of_memory.into());
     }
     let wasm_trap = error.downcast_ref::<WasmTrap>().copied();
     let backtrace = error

@@ -84,6 +84,8 @@ pub(crate) struct Tracker {
     found: Vec<Range<usize>>,
     kept: Vec<Hot>,
     growth: Growth,
+    /// Pages that the last reset met for the first time.
+    cold_pages: usize,
 }
 
 impl Tracker {
@@ -102,7 +104,13 @@ impl Tracker {
             found: Vec::with_capacity(SCANNED_MAX),
             kept: Vec::new(),
             growth: Growth::default(),
+            cold_pages: 0,
         }
+    }
+
+    /// Pages that the last reset kept, and those that it met for the first time.
+    pub(crate) fn last_pages(&self) -> (usize, usize) {
+        (self.hot.len(), self.cold_pages)
     }
 
     /// Before a run: makes sure that `range` can be written where no fault is handled.
@@ -117,6 +125,7 @@ impl Tracker {
         length: usize,
         resetter: &Resetter,
     ) -> io::Result<()> {
+        self.cold_pages = 0;
         if area.length() > length {
             self.growth.shrink(area, length, resetter)?;
             if area.is_sealed() && self.open.len() > self.open_ranges_max() {
@@ -169,6 +178,7 @@ impl Tracker {
         let complete = area.written(&(0..area.length()), scanner, &mut self.found)?;
         let pages: usize = self.found.iter().map(ExactSizeIterator::len).sum();
         if !complete || pages / page_bytes() > hot_pages_max {
+            self.cold_pages = pages / page_bytes();
             self.mode = Mode::Wild(self.wild_calls);
             self.wild_calls = (self.wild_calls * 2).min(WILD_CALLS.end);
             self.hot.clear();
@@ -257,6 +267,7 @@ impl Tracker {
                 Some(_) => 0,
                 None => {
                     news = true;
+                    self.cold_pages += 1;
                     0
                 }
             };

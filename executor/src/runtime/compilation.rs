@@ -37,4 +37,7 @@ pub struct Compilation {
     /// Whether guests tell when functions begin and end: see [`crate::profile`]. Needs a meter that guests carry; makes them
     /// several times slower, and their native stacks twice as deep.
     pub profile_fuel: bool,
+    /// Whether code is first made with as little effort as possible, and meanwhile, on one thread, as it should be, which
+    /// then takes its place. What is in the cache of compiled code is taken at once.
+    pub quick_first: bool,
 }

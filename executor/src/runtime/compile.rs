@@ -1,144 +1,30 @@
-//! A compiled runtime, ready to be instantiated any number of times.
+//! A compiled runtime, ready to be called any number of times.
 //!
 //! A runtime has up to four forms: one whose instances are put back after a call, two that are made from
 //! scratch in the engine's pool, with the smallest heap that is configured and without one, and one from
 //! scratch beyond that. The first is compiled at once if it is wanted and possible, else the second; the
 //! others when they are needed first.
 //!
-//! Invariant: memory, heap base and entry points have been looked up and type-checked once; a call
-//! looks nothing up by name in the instance. Cost: compiling a form takes seconds for a large runtime.
+//! Invariant: all forms are of the same code. Cost: compiling a form takes seconds for a large runtime.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
-use slackwater_host_functions::{HostFunctions, HostState, register, register_beside};
+use slackwater_host_functions::HostFunctions;
 use sp_core::H256;
 use sp_version::RuntimeVersion;
-use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, ValType};
-
-use crate::{
-    fuel::{
-        METER_EXPORT, Meter, Metering, Profiled, START_EXPORT, TELLER_MODULE, instrument_on,
-        profiled,
-    },
-    instance::{CallError, InstanceCounts, Pool},
-    memory::{Image, MemoryStrategy},
-    profile::listen,
-};
 
 use super::{
-    Engine, HeapPages, RuntimeBlob, RuntimeError,
-    own_memory::{MEMORY_EXPORT, initial_pages, own_memory},
-    template, version,
+    Engine, HeapPages, RuntimeError,
+    artifact::FormKind,
+    code::Code,
+    form::{ExportLookup, Form},
+    prepare::{Effort, Prepared, Source, extra},
+    version,
 };
-
-const HEAP_BASE_EXPORT: &str = "__heap_base";
-
-/// An exported function with the signature of a runtime call: `(pointer, length) -> packed`.
-#[derive(Clone, Copy)]
-pub(crate) struct EntryPoint {
-    pub(crate) export: ModuleExport,
-    /// Counts entry points.
-    pub(crate) number: usize,
-}
-
-/// By name, looked up in every call; `None` for functions without the signature of a runtime call.
-type EntryPoints = HashMap<String, Option<EntryPoint>, foldhash::fast::RandomState>;
-
-/// The result of looking for an entry point.
-pub(crate) enum ExportLookup {
-    Found(EntryPoint),
-    Missing,
-    NotAnEntryPoint,
-}
-
-/// A module compiled for one engine and bound to its host functions.
-pub(crate) struct Form {
-    pub(crate) instance_pre: InstancePre<HostState>,
-    pub(crate) memory: ModuleExport,
-    pub(crate) heap_base: ModuleExport,
-    /// Pages of the code's memory at the beginning.
-    pub(crate) memory_pages_initial: u32,
-    /// Pages an instance is made with; more where every heap has them.
-    pub(crate) memory_pages_made: u32,
-    pub(crate) metering: Metering,
-    /// What has to be put back beside memory.
-    pub(crate) globals: Vec<ModuleExport>,
-    entry_points: EntryPoints,
-    /// How many entry points there are.
-    pub(crate) entry_points_count: usize,
-}
-
-impl Form {
-    /// Compiles `wasm`, which has a memory of its own, for `wasmtime`, an engine of `engine`, and binds
-    /// the functions of `H`; also returns those it has not. `globals` are names of exports.
-    fn new<H: HostFunctions>(
-        engine: &Engine,
-        wasmtime: &wasmtime::Engine,
-        wasm: &[u8],
-        memory_pages_initial: u32,
-        globals: &[String],
-    ) -> Result<(Self, Vec<String>), RuntimeError> {
-        let instrumented = match &engine.instrumentation {
-            Some(instrumentation) => {
-                Some(instrument_on(wasm, instrumentation, engine.is_parallel)?.wasm)
-            }
-            None => None,
-        };
-        let profiled = match &instrumented {
-            Some(instrumented) if engine.profile_fuel => Some(profiled(instrumented, wasm)?),
-            _ => None,
-        };
-        let (instrumented, names) = match profiled {
-            Some(Profiled { wasm, names }) => (Some(wasm), Some(names)),
-            None => (instrumented, None),
-        };
-        let wasm = instrumented.as_deref().unwrap_or(wasm);
-        let failed = |error: wasmtime::Error| RuntimeError::Compile {
-            reason: format!("{error:#}"),
-        };
-        let module = Module::new(wasmtime, wasm).map_err(failed)?;
-        let (memory, memory_pages_made) = find_memory(&module)?;
-        let heap_base = find_heap_base(&module)?;
-        let mut linker = Linker::new(wasmtime);
-        let missing_host_functions = match names {
-            Some(names) => {
-                listen(&mut linker, names.into()).map_err(failed)?;
-                register_beside::<H>(&mut linker, &module, TELLER_MODULE)?
-            }
-            None => register::<H>(&mut linker, &module)?,
-        };
-        let globals = globals.iter().map(|name| {
-            let missing = || RuntimeError::Compile {
-                reason: format!("the global `{name}` was not exported"),
-            };
-            module.get_export_index(name).ok_or_else(missing)
-        });
-        let entry_points = entry_points(&module);
-        let form = Self {
-            entry_points_count: entry_points.values().flatten().count(),
-            entry_points,
-            globals: globals.collect::<Result<_, _>>()?,
-            instance_pre: linker.instantiate_pre(&module).map_err(failed)?,
-            memory,
-            heap_base,
-            memory_pages_initial,
-            memory_pages_made,
-            metering: metering(engine, &module),
-        };
-        Ok((form, missing_host_functions))
-    }
-
-    pub(crate) fn entry_point(&self, method: &str) -> ExportLookup {
-        match self.entry_points.get(method) {
-            Some(Some(entry_point)) => ExportLookup::Found(*entry_point),
-            Some(None) => ExportLookup::NotAnEntryPoint,
-            None => ExportLookup::Missing,
-        }
-    }
-}
+use crate::{
+    instance::{CallError, InstanceCounts, Pool},
+    memory::{Image, MemoryStrategy},
+};
 
 /// A form that is compiled when it is needed first.
 struct Later {
@@ -147,17 +33,11 @@ struct Later {
 }
 
 impl Later {
-    fn new<H: HostFunctions>(
-        engine: &Engine,
-        wasmtime: &wasmtime::Engine,
-        wasm: &Arc<[u8]>,
-        pages: u32,
-        extra: u32,
-    ) -> Self {
-        let (engine, wasmtime, wasm) = (engine.clone(), wasmtime.clone(), Arc::clone(wasm));
+    fn new<H: HostFunctions>(engine: &Engine, code: &Arc<Code>, kind: FormKind) -> Self {
+        let (engine, code) = (engine.clone(), Arc::clone(code));
         let compile = move || {
-            let wasm = own_memory(&wasm, extra)?;
-            Ok(Form::new::<H>(&engine, &wasmtime, &wasm, pages, &[])?.0)
+            let prepared = Prepared::new(&engine, &code, kind, Effort::Full)?;
+            Ok(Form::new::<H>(&engine, prepared)?.0)
         };
         Self {
             compile: Box::new(compile),
@@ -190,6 +70,7 @@ pub struct Runtime {
     version: RuntimeVersion,
     code_hash: H256,
     missing_host_functions: Vec<String>,
+    source: Source,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -204,62 +85,57 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Compiles `blob` and binds the functions of `H`. Where the module carries no version,
+    /// Compiles `code`, unless it is in the cache, and binds the functions of `H`. Where the module carries no version,
     /// `call_core_version` is asked to run `Core_version` on the runtime compiled so far. Code that
     /// has no answer either has the default version, all zero.
-    pub(crate) fn compile<H: HostFunctions>(
+    pub(crate) fn load<H: HostFunctions>(
         engine: &Engine,
-        blob: &RuntimeBlob,
+        code: &Arc<Code>,
+        effort: Effort,
         call_core_version: impl FnOnce(&Runtime) -> Result<Option<Vec<u8>>, RuntimeError>,
     ) -> Result<Self, RuntimeError> {
-        let wasm: Arc<[u8]> = own_memory(blob.wasm(), 0)?.into();
-        let template = template::template(&wasm);
-        if let (true, Err(why)) = (engine.snapshots, &template) {
-            log::info!(
-                target: "slackwater::runtime",
-                "{:?}: instances are made from scratch: {why}",
-                blob.code_hash()
-            );
-        }
-        let pages = initial_pages(&wasm)?;
-        // A start function would see a larger memory, and data could lie beyond the code's own.
-        let extra = template.as_ref().map_or(0, |_| engine.heap_extra_min);
-        let template = template.ok().filter(|_| engine.snapshots);
-        let (form, missing_host_functions) = match &template {
-            Some(made) => {
-                Form::new::<H>(engine, &engine.on_demand, &made.wasm, pages, &made.globals)?
-            }
-            None => {
-                let larger = own_memory(&wasm, extra)?;
-                // What the pool has no room for is made without it.
-                Form::new::<H>(engine, &engine.wasmtime, &larger, pages, &[])
-                    .or_else(|_| Form::new::<H>(engine, &engine.on_demand, &wasm, pages, &[]))?
-            }
-        };
-        let pool = template.map(|made| {
-            let bytes =
-                |range: &std::ops::Range<usize>| wasm.get(range.clone()).unwrap_or_default();
-            let segments = made.segments.iter();
+        let mut prepared = Prepared::new(engine, code, FormKind::Called, effort)?;
+        let facts = &mut prepared.facts;
+        let image = std::mem::take(&mut facts.image);
+        let (snapshot, extra) = (facts.snapshot, extra(engine, facts));
+        let embedded = version::from_sections(facts.version.as_deref(), facts.apis.as_deref());
+        let source = prepared.source;
+        let (form, missing_host_functions) = Form::new::<H>(engine, prepared)?;
+        let pool = snapshot.then(|| {
+            let segments = image.iter();
+            let place = |at: &u64| usize::try_from(*at).unwrap_or(usize::MAX);
             let mapped = engine.resetter.strategy() != MemoryStrategy::Plain;
-            let image = Image::new(segments.map(|(at, range)| (*at, bytes(range))), mapped);
+            let image = Image::new(segments.map(|(at, bytes)| (place(at), &bytes[..])), mapped);
             Pool::new(image, engine)
         });
+        let later = |kind| Later::new::<H>(engine, code, kind);
         let mut runtime = Self {
             form,
             pool,
-            scratch: Later::new::<H>(engine, &engine.wasmtime, &wasm, pages, extra),
-            scratch_small: Later::new::<H>(engine, &engine.wasmtime, &wasm, pages, 0),
-            overflow: Later::new::<H>(engine, &engine.on_demand, &wasm, pages, 0),
+            scratch: later(FormKind::Scratch { extra }),
+            scratch_small: later(FormKind::Scratch { extra: 0 }),
+            overflow: later(FormKind::Overflow),
             version: RuntimeVersion::default(),
-            code_hash: blob.code_hash(),
+            code_hash: code.hash(),
             missing_host_functions,
+            source,
         };
-        if let Some(version) = blob.embedded_version()? {
+        if let Some(version) = embedded? {
             runtime.version = version;
         } else if let Some(output) = call_core_version(&runtime)? {
             runtime.version = version::from_call(&output)?;
         }
         Ok(runtime)
+    }
+
+    /// Whether better code for it is being made: see [`super::Compilation::quick_first`].
+    pub fn is_provisional(&self) -> bool {
+        self.source == Source::CompiledQuickly
+    }
+
+    /// Where what calls use is from.
+    pub(crate) fn source(&self) -> Source {
+        self.source
     }
 
     /// The version the code states of itself.
@@ -315,73 +191,4 @@ impl Runtime {
     pub(crate) fn overflow(&self) -> Result<&Form, CallError> {
         self.overflow.form()
     }
-}
-
-fn metering(engine: &Engine, module: &Module) -> Metering {
-    if engine.meter == Meter::Engine {
-        return Metering::Engine;
-    }
-    let meter = module.get_export_index(METER_EXPORT);
-    match (&engine.instrumentation, &engine.arbiter, meter) {
-        (Some(instrumentation), Some(arbiter), Some(meter)) => Metering::Guest {
-            meter,
-            start: module.get_export_index(START_EXPORT),
-            prices: instrumentation.schedule.state(),
-            arbiter: Arc::clone(arbiter),
-        },
-        _ => Metering::Off,
-    }
-}
-
-fn find_memory(module: &Module) -> Result<(ModuleExport, u32), RuntimeError> {
-    let missing = || RuntimeError::MissingExport {
-        name: MEMORY_EXPORT,
-        expected: "a 32-bit memory",
-    };
-    let index = module.get_export_index(MEMORY_EXPORT).ok_or_else(missing)?;
-    match module.get_export(MEMORY_EXPORT) {
-        Some(ExternType::Memory(memory)) if !memory.is_64() => {
-            let pages = u32::try_from(memory.minimum()).map_err(|_too_large| missing())?;
-            Ok((index, pages))
-        }
-        _ => Err(missing()),
-    }
-}
-
-fn find_heap_base(module: &Module) -> Result<ModuleExport, RuntimeError> {
-    let missing = || RuntimeError::MissingExport {
-        name: HEAP_BASE_EXPORT,
-        expected: "a global of type i32",
-    };
-    let index = module
-        .get_export_index(HEAP_BASE_EXPORT)
-        .ok_or_else(missing)?;
-    match module.get_export(HEAP_BASE_EXPORT) {
-        Some(ExternType::Global(global)) if matches!(global.content(), ValType::I32) => Ok(index),
-        _ => Err(missing()),
-    }
-}
-
-/// Every exported function; `None` for one without the signature of a runtime call.
-fn entry_points(module: &Module) -> EntryPoints {
-    let mut numbers = 0..;
-    module
-        .exports()
-        .filter_map(|export| {
-            let ExternType::Func(function) = export.ty() else {
-                return None;
-            };
-            let callable = function.params().all(|ty| matches!(ty, ValType::I32))
-                && function.params().len() == 2
-                && function.results().all(|ty| matches!(ty, ValType::I64))
-                && function.results().len() == 1;
-            let entry_point = module.get_export_index(export.name()).filter(|_| callable);
-            // Only entry points are counted.
-            let entry_point = entry_point.and_then(|export| {
-                let number = numbers.next()?;
-                Some(EntryPoint { export, number })
-            });
-            Some((export.name().to_owned(), entry_point))
-        })
-        .collect()
 }

@@ -21,10 +21,14 @@ use wasmtime::{
     Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ProfilingStrategy,
 };
 
-use super::{Compilation, GuestProfile, Optimisation, Target};
+use super::{
+    Compilation, GuestProfile, Optimisation, RuntimeCacheConfig, RuntimeCacheError, Target,
+    runtime_cache::RuntimeCache,
+};
 use crate::{
     fuel::{Arbiter, Instrumentation, Meter},
     memory::{Areas, MemoryStrategy, Resetter},
+    metrics::CallMetrics,
 };
 
 /// Most bytes a pooled instance may need beside its memory. The largest published runtimes
@@ -67,14 +71,38 @@ pub(crate) struct EngineConfig {
     pub(crate) verify_reset_every: Option<NonZeroU32>,
     pub(crate) parallel_compilation: bool,
     pub(crate) compilation: Compilation,
+    pub(crate) cache: Option<RuntimeCacheConfig>,
+    pub(crate) metrics: bool,
 }
 
-/// The engine could not be set up on this machine.
+/// An executor could not be set up on this machine.
 #[derive(Debug, Error)]
-#[error("the wasm engine cannot be set up: {reason}")]
-pub struct EngineError {
-    /// What the engine said.
-    pub reason: String,
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine refuses, or settings contradict each other.
+    #[error("the wasm engine cannot be set up: {reason}")]
+    Setup {
+        /// Why.
+        reason: String,
+    },
+    /// The folder of compiled code is refused.
+    #[error(transparent)]
+    RuntimeCache(#[from] RuntimeCacheError),
+}
+
+impl EngineError {
+    pub(crate) fn setup(reason: impl Into<String>) -> Self {
+        Self::Setup {
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Engines of the same kinds that only compile, with the least effort.
+#[derive(Clone)]
+pub(crate) struct QuickEngines {
+    pub(crate) wasmtime: wasmtime::Engine,
+    pub(crate) on_demand: wasmtime::Engine,
 }
 
 /// A wasmtime engine with a pool of instances, and one whose memories are ours.
@@ -98,30 +126,28 @@ pub struct Engine {
     pub(crate) profile_fuel: bool,
     /// Looks at the guests that count.
     pub(crate) arbiter: Option<Arc<Arbiter>>,
+    /// For code that is to be ready soon, and made again later.
+    pub(crate) quick: Option<QuickEngines>,
+    /// Where compiled code is kept.
+    pub(crate) cache: Option<Arc<RuntimeCache>>,
+    /// Where single calls are told.
+    pub(crate) metrics: Option<Arc<CallMetrics>>,
 }
 
 impl Engine {
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let engine = |config: &Config| {
-            wasmtime::Engine::new(config).map_err(|error| EngineError {
-                reason: format!("{error:#}"),
-            })
-        };
         if config.meter == Meter::Slacked && config.compilation.target == Target::Pulley {
-            return Err(EngineError {
-                reason:
-                    "an interpreted guest cannot be stopped by a fault: use the meter `Checked`"
-                        .to_owned(),
-            });
+            return Err(EngineError::setup(
+                "an interpreted guest cannot be stopped by a fault: use the meter `Checked`",
+            ));
         }
         if config.compilation.profile_fuel && config.instrumentation.is_none() {
-            return Err(EngineError {
-                reason: "a profile of fuel needs a meter that guests carry: `Slacked` or `Checked`"
-                    .to_owned(),
-            });
+            return Err(EngineError::setup(
+                "a profile of fuel needs a meter that guests carry: `Slacked` or `Checked`",
+            ));
         }
-        let wasmtime = engine(&pooling(config)?)?;
-        let on_demand = engine(&on_demand(config)?)?;
+        let wasmtime = new_engine(&pooling(config)?)?;
+        let on_demand = new_engine(&on_demand(config)?)?;
         let arbiter = match &config.instrumentation {
             Some(_) => Some(Arc::new(arbiter(config)?)),
             None => None,
@@ -140,20 +166,50 @@ impl Engine {
             is_parallel: config.parallel_compilation,
             profile_fuel: config.compilation.profile_fuel,
             arbiter,
+            quick: quick(config)?,
+            cache: match &config.cache {
+                Some(cache) => Some(Arc::new(RuntimeCache::open(cache)?)),
+                None => None,
+            },
+            metrics: config.metrics.then(|| Arc::new(CallMetrics::new())),
         })
     }
+
+    /// The same, that keeps nothing on disk.
+    pub(crate) fn uncached(&self) -> Self {
+        Self {
+            cache: None,
+            ..self.clone()
+        }
+    }
+}
+
+fn new_engine(config: &Config) -> Result<wasmtime::Engine, EngineError> {
+    wasmtime::Engine::new(config).map_err(|error| EngineError::setup(format!("{error:#}")))
+}
+
+fn quick(config: &EngineConfig) -> Result<Option<QuickEngines>, EngineError> {
+    if !config.compilation.quick_first {
+        return Ok(None);
+    }
+    let mut config = config.clone();
+    config.compilation.optimisation = Optimisation::None;
+    // It only compiles.
+    config.instances_max = 1;
+    Ok(Some(QuickEngines {
+        wasmtime: new_engine(&pooling(&config)?)?,
+        on_demand: new_engine(&on_demand(&config)?)?,
+    }))
 }
 
 fn arbiter(config: &EngineConfig) -> Result<Arbiter, EngineError> {
     if config.meter == Meter::Slacked && !Arbiter::can_protect() {
-        return Err(EngineError {
-            reason: "the pages of this host are too large for the meter `Slacked`; use `Checked`"
-                .to_owned(),
-        });
+        return Err(EngineError::setup(
+            "the pages of this host are too large for the meter `Slacked`; use `Checked`",
+        ));
     }
-    Arbiter::start(config.meter, config.arbiter_period).map_err(|error| EngineError {
-        reason: format!("the arbiter's thread: {error}"),
-    })
+    Arbiter::start(config.meter, config.arbiter_period)
+        .map_err(|error| EngineError::setup(format!("the arbiter's thread: {error}")))
 }
 
 fn memories(settings: &EngineConfig) -> u32 {
@@ -183,9 +239,9 @@ fn wasmtime_config(settings: &EngineConfig) -> Result<Config, EngineError> {
         config.wasm_multi_value(true);
     }
     if settings.compilation.target == Target::Pulley {
-        config.target(PULLEY).map_err(|error| EngineError {
-            reason: format!("the target {PULLEY}: {error:#}"),
-        })?;
+        config
+            .target(PULLEY)
+            .map_err(|error| EngineError::setup(format!("the target {PULLEY}: {error:#}")))?;
     }
     if settings.compilation.perf_map {
         config.profiler(ProfilingStrategy::PerfMap);

@@ -1,6 +1,6 @@
 //! Writing to the database: a genesis, and one block at a time, each in one atomic batch.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use codec::{Decode, Encode};
 use rocksdb::WriteBatch;
@@ -16,7 +16,10 @@ use super::{
     schema::{CF_BLOCKS, CF_META, CF_RECEIPTS, CF_UNDO, META_HEAD, META_STORED, number_key},
     undo::{UndoRecord, undo_of},
 };
-use crate::timing::{self, Phase};
+use crate::{
+    metrics,
+    timing::{self, Phase},
+};
 
 /// Room in a batch for the head and the like.
 const SMALL_RECORDS_BYTES: usize = 1 << 10;
@@ -169,6 +172,7 @@ impl Database {
         block: &BlockRecord,
     ) -> Result<Head, CommitError> {
         let _commit = timing::enter(Phase::Commit);
+        let begun = Instant::now();
         let _commits = self.lock_commits();
         let found = self.head()?.ok_or(StateError::NoHead)?;
         if found != undo.parent {
@@ -197,6 +201,7 @@ impl Database {
         }
         batch.put_cf(self.column(CF_META), META_HEAD, head.encode());
         self.write_state(batch, patch)?;
+        metrics::commit(begun);
         self.journal().settle_if_full();
         Ok(head)
     }

@@ -12,6 +12,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Instant,
 };
 
 use sp_core::{
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     fuel::StateMeter,
+    metrics,
     timing::{self, Phase},
 };
 
@@ -216,11 +218,14 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// [`StateError`] when reading state failed, or when the trie library panicked.
     pub fn finish(self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
         let _root = timing::enter(Phase::Root);
+        let begun = Instant::now();
         // The layers are given up either way, so no broken state is seen afterwards.
-        catch_unwind(AssertUnwindSafe(|| self.drain(state_version))).unwrap_or_else(|_panic| {
-            let reason = "the trie library panicked while it calculated the root".to_owned();
-            Err(StateError::Trie { reason })
-        })
+        catch_unwind(AssertUnwindSafe(|| self.drain(state_version)))
+            .unwrap_or_else(|_panic| {
+                let reason = "the trie library panicked while it calculated the root".to_owned();
+                Err(StateError::Trie { reason })
+            })
+            .inspect(|_| metrics::root(begun))
     }
 
     fn drain(mut self, state_version: StateVersion) -> Result<BlockChanges, StateError> {

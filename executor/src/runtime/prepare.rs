@@ -1,0 +1,276 @@
+//! From code to the machine code of one form: own memory, template, what counts, what tells functions apart, the compiler;
+//! or from the cache, where all that was done before.
+//!
+//! Invariant: a form from the cache is the one that would be compiled: see [`super::artifact`]. Cost: seconds for a large
+//! runtime, some hundredths of that from the cache.
+
+use std::ops::Range;
+
+use wasmtime::Module;
+
+use super::{
+    Engine, RuntimeError,
+    artifact::{Artifact, Facts, FormKind, MachineCode, key},
+    code::{Code, Unpacked},
+    own_memory::{initial_pages, own_memory},
+    template::{NotResettable, Template, template},
+};
+use crate::fuel::{Profiled, instrument_on, profiled};
+
+/// A form's machine code.
+pub(super) struct Prepared {
+    pub(super) module: Module,
+    pub(super) facts: Facts,
+    /// What functions are called, where they tell when they begin and end.
+    pub(super) names: Option<Vec<String>>,
+    pub(super) source: Source,
+}
+
+/// Where machine code is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The cache.
+    Cache,
+    /// The compiler.
+    Compiled,
+    /// The compiler, with as little effort as possible.
+    CompiledQuickly,
+}
+
+impl Source {
+    /// The name used in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Compiled => "compiler",
+            Self::CompiledQuickly => "quick",
+        }
+    }
+}
+
+/// How much effort is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What the configuration says.
+    Full,
+    /// The least, if the configuration allows it, and there is nothing better in the cache.
+    Quick,
+}
+
+impl Prepared {
+    /// The form of that kind.
+    pub(super) fn new(
+        engine: &Engine,
+        code: &Code,
+        kind: FormKind,
+        effort: Effort,
+    ) -> Result<Self, RuntimeError> {
+        // Names of functions are not kept.
+        let cache = engine.cache.as_ref().filter(|_| !engine.profile_fuel);
+        let cache = cache.map(|cache| (cache, key(engine, code, kind)));
+        if let Some((cache, key)) = &cache
+            && let Some(bytes) = cache.load(*key)
+        {
+            match Self::read(engine, bytes) {
+                Ok(prepared) => return Ok(prepared),
+                Err(why) => cache.refuse(*key, &why),
+            }
+        }
+        let prepared = Self::compile(engine, code, kind, effort)?;
+        if let Some((cache, key)) = cache
+            && prepared.source == Source::Compiled
+        {
+            match prepared.module.serialize() {
+                Ok(machine_code) => {
+                    let artifact = Artifact::new(&prepared.facts, &machine_code);
+                    cache.store(key, artifact.bytes());
+                }
+                Err(error) => log::warn!(
+                    target: "slackwater::runtime",
+                    "compiled code cannot be kept: {error:#}"
+                ),
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn read(engine: &Engine, bytes: Vec<u8>) -> Result<Self, String> {
+        let artifact = Artifact::whole(bytes);
+        let (facts, machine_code) = artifact.split().ok_or("it cannot be read")?;
+        let module = machine_code
+            .load(wasmtime(engine, facts.pooled))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            module,
+            facts,
+            names: None,
+            source: Source::Cache,
+        })
+    }
+
+    fn compile(
+        engine: &Engine,
+        code: &Code,
+        kind: FormKind,
+        effort: Effort,
+    ) -> Result<Self, RuntimeError> {
+        let unpacked = code.unpacked()?;
+        let wasm = &unpacked.wasm;
+        let compiler = Compiler { engine, effort };
+        match kind {
+            FormKind::Called => Self::called(&compiler, code, unpacked),
+            FormKind::Scratch { extra } => {
+                let wasm = own_memory(wasm, extra)?;
+                compiler.pooled(&wasm, facts(unpacked)?)
+            }
+            FormKind::Overflow => compiler.compile(wasm, facts(unpacked)?),
+        }
+    }
+
+    /// What calls use: instances that are put back, if they are wanted and can be.
+    fn called(
+        compiler: &Compiler<'_>,
+        code: &Code,
+        unpacked: &Unpacked,
+    ) -> Result<Self, RuntimeError> {
+        let engine = compiler.engine;
+        let wasm = &unpacked.wasm;
+        let template = template(wasm);
+        let facts = Facts {
+            resettable: template.is_ok(),
+            ..facts(unpacked)?
+        };
+        match template {
+            Ok(template) if engine.snapshots => {
+                let Template {
+                    wasm: made,
+                    globals,
+                    segments,
+                } = template;
+                let bytes = |range: Range<usize>| wasm.get(range).unwrap_or_default().to_vec();
+                let image = segments.into_iter();
+                let facts = Facts {
+                    snapshot: true,
+                    globals,
+                    image: image.map(|(at, range)| (at as u64, bytes(range))).collect(),
+                    ..facts
+                };
+                compiler.compile(&made, facts)
+            }
+            template => {
+                if let (true, Err(why)) = (engine.snapshots, &template) {
+                    say_from_scratch(code, why);
+                }
+                let extra = extra(engine, &facts);
+                let larger = own_memory(wasm, extra)?;
+                // What the pool has no room for is made without it.
+                compiler
+                    .pooled(&larger, facts.clone())
+                    .or_else(|_| compiler.compile(wasm, facts))
+            }
+        }
+    }
+}
+
+fn say_from_scratch(code: &Code, why: &NotResettable) {
+    log::info!(
+        target: "slackwater::runtime",
+        "{:?}: instances are made from scratch: {why}",
+        code.hash()
+    );
+}
+
+/// Pages that the memory of instances from scratch is made larger by. A start function would see a larger one, and data
+/// could lie beyond the code's own.
+pub(super) fn extra(engine: &Engine, facts: &Facts) -> u32 {
+    if facts.resettable {
+        engine.heap_extra_min
+    } else {
+        0
+    }
+}
+
+pub(super) fn wasmtime(engine: &Engine, pooled: bool) -> &wasmtime::Engine {
+    if pooled {
+        &engine.wasmtime
+    } else {
+        &engine.on_demand
+    }
+}
+
+/// What is known of any form.
+fn facts(unpacked: &Unpacked) -> Result<Facts, RuntimeError> {
+    Ok(Facts {
+        pooled: false,
+        snapshot: false,
+        resettable: false,
+        globals: Vec::new(),
+        image: Vec::new(),
+        pages: initial_pages(&unpacked.wasm)?,
+        version: unpacked.version.clone(),
+        apis: unpacked.apis.clone(),
+    })
+}
+
+struct Compiler<'e> {
+    engine: &'e Engine,
+    effort: Effort,
+}
+
+impl Compiler<'_> {
+    /// Compiles `wasm` for the engine with a pool.
+    fn pooled(&self, wasm: &[u8], facts: Facts) -> Result<Prepared, RuntimeError> {
+        let facts = Facts {
+            pooled: true,
+            ..facts
+        };
+        self.compile(wasm, facts)
+    }
+
+    /// Compiles `wasm`, which has a memory of its own.
+    fn compile(&self, wasm: &[u8], facts: Facts) -> Result<Prepared, RuntimeError> {
+        let engine = self.engine;
+        let instrumented = match &engine.instrumentation {
+            Some(instrumentation) => {
+                Some(instrument_on(wasm, instrumentation, engine.is_parallel)?.wasm)
+            }
+            None => None,
+        };
+        let profiled = match &instrumented {
+            Some(instrumented) if engine.profile_fuel => Some(profiled(instrumented, wasm)?),
+            _ => None,
+        };
+        let (instrumented, names) = match profiled {
+            Some(Profiled { wasm, names }) => (Some(wasm), Some(names)),
+            None => (instrumented, None),
+        };
+        let wasm = instrumented.as_deref().unwrap_or(wasm);
+        let (module, source) = self.module(facts.pooled, wasm)?;
+        Ok(Prepared {
+            module,
+            facts,
+            names,
+            source,
+        })
+    }
+
+    fn module(&self, pooled: bool, wasm: &[u8]) -> Result<(Module, Source), RuntimeError> {
+        let failed = |error: wasmtime::Error| RuntimeError::Compile {
+            reason: format!("{error:#}"),
+        };
+        let target = wasmtime(self.engine, pooled);
+        let quick = self.engine.quick.as_ref();
+        let Some(quick) = quick.filter(|_| self.effort == Effort::Quick) else {
+            let module = Module::new(target, wasm).map_err(failed)?;
+            return Ok((module, Source::Compiled));
+        };
+        let compiler = if pooled {
+            &quick.wasmtime
+        } else {
+            &quick.on_demand
+        };
+        let machine_code = compiler.precompile_module(wasm).map_err(failed)?;
+        let module = MachineCode::made(&machine_code).load(target)?;
+        Ok((module, Source::CompiledQuickly))
+    }
+}
