@@ -16,7 +16,6 @@ use std::path::PathBuf;
 mod chain_spec;
 mod doubles;
 mod instrumenter;
-mod known;
 mod loader;
 mod record_file;
 mod record_seeds;

@@ -188,6 +188,11 @@ mod tests {
                     key: vec![1],
                     value: Some(vec![]),
                 },
+                ExpectedWrite {
+                    child: Some(b":child_storage:default:ab".to_vec()),
+                    key: vec![1],
+                    value: Some(vec![]),
+                },
             ]),
             offered: Some(
                 OfferedOutcome::ALL

@@ -52,7 +52,9 @@ fn genesis(raw: &Cursor) -> Result<Storage, FixtureError> {
     }
     match raw.elements()?.as_slice() {
         [top] => state_map::storage(top, None),
-        [top, children] => state_map::storage(top, Some(children)),
+        [top, children] => {
+            state_map::storage(top, Some(children).filter(|children| !children.is_null()))
+        }
         _ => Err(raw.shape("a pair of maps")),
     }
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sp_core::storage::well_known_keys::DEFAULT_CHILD_STORAGE_KEY_PREFIX;
 
 use crate::block_fixture::{BlockFixture, ExpectedWrite, FixtureBlock};
 use crate::cursor::{Cursor, parse_lines};
@@ -218,8 +219,14 @@ pub(crate) fn changes_line(block: &FixtureBlock) -> String {
 
 fn write_to_json(write: &ExpectedWrite) -> Value {
     let optional = |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or(Value::Null, hex_value);
+    // Reading takes one prefix off, so a key that begins with it by itself gets another.
+    let child = write.child.as_ref().map(|child| {
+        let prefix = DEFAULT_CHILD_STORAGE_KEY_PREFIX;
+        let prefixed = child.starts_with(prefix);
+        [if prefixed { prefix } else { &[] }, child].concat()
+    });
     Value::Array(vec![
-        optional(&write.child),
+        optional(&child),
         hex_value(&write.key),
         optional(&write.value),
     ])

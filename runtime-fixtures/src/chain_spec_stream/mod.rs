@@ -1,7 +1,8 @@
 //! Raw chain specs of any size: read value by value into a database that is being imported, and written from a state.
 //!
 //! Invariants: what is read here is what [`crate::ChainSpec::load`] reads, but that a key that stands there twice is an
-//! error; what is written here, both read. Cost: the memory of the largest text in the file.
+//! error, and that what is of no use here is passed over without a look at its texts and numbers; what is written here, both
+//! read. Cost: the memory of the largest text in the file.
 
 mod read;
 #[cfg(test)]

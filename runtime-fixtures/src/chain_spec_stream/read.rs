@@ -72,6 +72,8 @@ struct Spec<'a> {
     name: Option<String>,
     id: Option<String>,
     genesis: bool,
+    /// Whether it has been named, and whether there was anything under that name.
+    raw_named: bool,
     raw: bool,
     top: bool,
     children: bool,
@@ -97,6 +99,7 @@ impl<'a> Spec<'a> {
             name: None,
             id: None,
             genesis: false,
+            raw_named: false,
             raw: false,
             top: false,
             children: false,
@@ -196,7 +199,10 @@ impl<'a> Spec<'a> {
                 self.once(|spec| &mut spec.genesis)?;
                 map.next_value_seed(members(self, Place::Genesis))
             }
-            (Place::Genesis, "raw") => map.next_value_seed(members(self, Place::Raw)),
+            (Place::Genesis, "raw") => {
+                self.once(|spec| &mut spec.raw_named)?;
+                map.next_value_seed(members(self, Place::Raw))
+            }
             (Place::Raw, "top") => {
                 self.once(|spec| &mut spec.top)?;
                 map.next_value_seed(members(self, Place::Trie))
@@ -273,7 +279,7 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self(spec, place) = self;
         if place == Place::Raw {
-            spec.once(|spec| &mut spec.raw)?;
+            spec.raw = true;
         }
         while let Some(name) = map.next_key::<String>()? {
             let dot = if spec.field.is_empty() { "" } else { "." };
@@ -297,7 +303,7 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
         if place != Place::Raw {
             return Err(spec.stop(Fault::Shape));
         }
-        spec.once(|spec| &mut spec.raw)?;
+        spec.raw = true;
         spec.expected = "a pair of maps";
         let first = spec.within("[0]", |spec| {
             pair.next_element_seed(Members(spec, Place::Trie))

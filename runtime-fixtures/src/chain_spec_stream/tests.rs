@@ -44,6 +44,28 @@ fn raw(more: &str) -> String {
 }
 
 #[test]
+fn nothing_stands_for_no_child_tries_and_nowhere_else() {
+    let older = |children: &str| {
+        format!(
+            r#"{{"name": "N", "id": "i", "genesis": {{"raw": [{{"0x3a636f6465": "0x00"}}{children}]}}}}"#
+        )
+    };
+    let text = older(", null");
+    let folder = tempfile::tempdir().unwrap();
+    let (_, mut read) = import(&folder.path().join("db"), &text).unwrap();
+    let path = folder.path().join("spec.json");
+    std::fs::write(&path, &text).unwrap();
+    let loaded = ChainSpec::load(&path).unwrap();
+    assert!(loaded.genesis.children_default.is_empty());
+    let without = import(&folder.path().join("other"), &older("")).unwrap();
+    let root = |import: &mut StateImport| import.build(StateVersion::V1).unwrap();
+    assert_eq!(root(&mut read), root(&mut { without.1 }));
+    let twice = r#"{"name": "N", "id": "i", "genesis":
+        {"raw": {"top": {"0x3a636f6465": "0x00"}}, "raw": null}}"#;
+    assert!(matches!(error(twice), FixtureError::Twice { .. }));
+}
+
+#[test]
 fn both_layouts_and_what_is_written_is_what_the_loader_reads() {
     let folder = tempfile::tempdir().unwrap();
     let child = "0x3a6368696c645f73746f726167653a64656661756c743a6162";
