@@ -2,9 +2,9 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long test-asan torture fuzz matrix look-report bench bench-growth bench-stages bench-reset bench-meter bench-state \
-	fmt lint deny setup
+	fmt lint deny advisories semver setup
 
-TEST_STEPS := setup fetch fixtures fmt deny lint test doc examples
+TEST_STEPS := setup fetch fixtures fmt deny advisories semver lint features test doc examples metrics
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -16,7 +16,7 @@ test: ## Every check of a change: format, dependencies, lints, tests, docs, exam
 	@scripts/check.sh $(TEST_STEPS)
 
 test-long: ## As test, and the guest is rebuilt from source, and Substrate's client runs over this executor
-	@scripts/check.sh $(TEST_STEPS) guest client
+	@scripts/check.sh $(TEST_STEPS) guest spans client
 
 bench: ## Blocks produced and imported, next to Substrate's builder, executor and database: target/bench/summary.*
 	@scripts/bench.sh
@@ -56,6 +56,12 @@ fmt: ## Format the sources
 
 lint: ## Clippy over all targets, warnings denied
 	@scripts/check.sh setup lint
+
+advisories: ## Known vulnerabilities among the dependencies, if their database can be reached
+	@scripts/check.sh setup fetch advisories
+
+semver: ## What breaks users since the last release
+	@scripts/check.sh setup semver
 
 deny: ## Licences, bans and sources of all dependencies
 	@scripts/check.sh setup fetch deny

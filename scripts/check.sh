@@ -56,6 +56,29 @@ step_deny() {
     scripts/deny.sh
 }
 
+step_advisories() {
+    scripts/advisories.sh
+}
+
+step_semver() {
+    scripts/semver.sh
+}
+
+# Each library by itself, with every set of its features.
+step_features() {
+    scripts/features.sh
+}
+
+# The page of metrics and the dashboard, by the official client's parser.
+step_metrics() {
+    scripts/look-metrics.sh
+}
+
+# What only a feature does.
+step_spans() {
+    cargo test "${WHOLE[@]}" --features slackwater-tests/spans --test spans
+}
+
 # The guest's wasm is in the repository: its source must still build to the same bytes.
 step_guest() {
     [[ -f runtime-fixtures/guest/build.sh ]] || return 0

@@ -7,9 +7,10 @@
 #   SLACKWATER_FUZZ_JOBS      targets that run at once; 2
 #   SLACKWATER_FUZZ_TARGETS   their names; all
 #
-# Everything is below fuzz/ in the cache folder: the inputs (corpus/, kept from run to run), what libFuzzer says (logs/),
-# and inputs that are findings (findings/). fuzz/tests/slice.rs says how one is run again. The first build takes a
-# quarter of an hour, since all dependencies are built once more: with coverage, and our own crates with debug assertions.
+# Everything is below fuzz/ in the cache folder: the inputs (corpus/, kept from run to run), what libFuzzer says
+# (logs/), and inputs that are findings (findings/). fuzz/tests/slice.rs says how one is run again. The first build
+# takes a quarter of an hour or more, since all dependencies are built again, with coverage; our own crates also have
+# debug assertions.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 seconds="${1:-3600}"
@@ -38,7 +39,7 @@ fuzz_one() {
     mkdir -p "$corpus" "$place/findings" "$place/logs" "$scratch/$target"
     {
         CARGO_MANIFEST_DIR="$PWD" SLACKWATER_FUZZ_SEEDS="$corpus" "$binary" &&
-            TMPDIR="$scratch/$target" "$binary" "$corpus" -max_total_time="$seconds" -timeout=60 \
+            TMPDIR="$scratch/$target" "$binary" "$corpus" -max_total_time="$seconds" -timeout=60 -report_slow_units=60 \
                 -rss_limit_mb=2048 -malloc_limit_mb=1536 -max_len=49152 -print_funcs=0 -print_final_stats=1 \
                 -artifact_prefix="$place/findings/$target-"
     } >"$place/logs/$target.log" 2>&1 || echo "$target" >>"$scratch/found"
@@ -66,6 +67,7 @@ for target in "${targets[@]}"; do
         found="$(sed -n 's/.*Test unit written to //p' "$log" | tail -n1)"
         found="${found:-see $log}"
     fi
-    printf '%-14s %12s %8s %9s  %s\n' "$target" "${executions:-?}" "$(<"$scratch/$target.seconds")" "${features:-?}" "$found"
+    printf '%-14s %12s %8s %9s  %s\n' \
+        "$target" "${executions:-?}" "$(<"$scratch/$target.seconds")" "${features:-?}" "$found"
 done
 [[ ! -s "$scratch/found" ]] || fail "something was found: the last column"

@@ -4,11 +4,13 @@
 #   scripts/setup.sh         the compilers: Rust with rustfmt and clippy, a C++ compiler, libclang, make, git
 #   scripts/setup.sh deny    cargo-deny, at a pinned version, into the cache folder
 #   scripts/setup.sh fuzz    cargo-fuzz, likewise
+#   scripts/setup.sh semver  cargo-semver-checks, likewise
 #   scripts/setup.sh client  what examples/substrate-client builds with beside the compilers: protoc and perl
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
+SEMVER_VERSION=0.51.0
 
 # Whether any file matches the pattern.
 any_file() {
@@ -92,6 +94,7 @@ case "${1:-}" in
 "") setup_compilers ;;
 deny) setup_tool cargo-deny "$DENY_VERSION" ;;
 fuzz) setup_tool cargo-fuzz "$FUZZ_VERSION" ;;
+semver) setup_tool cargo-semver-checks "$SEMVER_VERSION" ;;
 client) setup_client ;;
-*) fail "unknown argument '$1': nothing, 'deny', 'fuzz' or 'client'" ;;
+*) fail "unknown argument '$1': nothing, 'deny', 'fuzz', 'semver' or 'client'" ;;
 esac

@@ -21,7 +21,7 @@ impl<H: HostFunctions> RuntimeVersionOf for SlackwaterExecutor<H> {
     ) -> Result<RuntimeVersion> {
         let runtime = self.runtime(runtime_code).map_err(refusal)?;
         let version = runtime.version();
-        if *version == sp_version::RuntimeVersion::default() {
+        if *version == Default::default() {
             return Err(Error::VersionInvalid);
         }
         // Field by field: the client's type may be that of the release before.

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     sync::{Mutex, PoisonError},
+    thread::ScopedJoinHandle,
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -123,7 +124,7 @@ fn calls_at_the_same_time_share_the_budget() {
         let running: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| (0..200).map(|_| calls()).collect::<Vec<_>>()))
             .collect();
-        let joined = running.into_iter().map(|running| running.join());
+        let joined = running.into_iter().map(ScopedJoinHandle::join);
         joined
             .flat_map(|joined| joined.expect("no panic"))
             .collect()

@@ -1,6 +1,8 @@
 //! Compiled code on disk and in memory: what a second start costs, that nothing damaged runs, that compiling keeps nobody
 //! waiting, and that code which is made again does the same.
 
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs this")]
+
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},

@@ -212,6 +212,21 @@ fn facts(unpacked: &Unpacked) -> Result<Facts, RuntimeError> {
     })
 }
 
+/// What `wasm` becomes so that it counts, if it is to, and the names by which it tells its functions apart.
+type Metered = (Option<Vec<u8>>, Option<Vec<String>>);
+
+fn metered(engine: &Engine, wasm: &[u8]) -> Result<Metered, RuntimeError> {
+    let Some(instrumentation) = &engine.instrumentation else {
+        return Ok((None, None));
+    };
+    let instrumented = instrument_on(wasm, instrumentation, engine.is_parallel)?.wasm;
+    if !engine.profile_fuel {
+        return Ok((Some(instrumented), None));
+    }
+    let Profiled { wasm, names } = profiled(&instrumented, wasm)?;
+    Ok((Some(wasm), Some(names)))
+}
+
 struct Compiler<'e> {
     engine: &'e Engine,
     effort: Effort,
@@ -229,22 +244,8 @@ impl Compiler<'_> {
 
     /// Compiles `wasm`, which has a memory of its own.
     fn compile(&self, wasm: &[u8], facts: Facts) -> Result<Prepared, RuntimeError> {
-        let engine = self.engine;
-        let instrumented = match &engine.instrumentation {
-            Some(instrumentation) => {
-                Some(instrument_on(wasm, instrumentation, engine.is_parallel)?.wasm)
-            }
-            None => None,
-        };
-        let profiled = match &instrumented {
-            Some(instrumented) if engine.profile_fuel => Some(profiled(instrumented, wasm)?),
-            _ => None,
-        };
-        let (instrumented, names) = match profiled {
-            Some(Profiled { wasm, names }) => (Some(wasm), Some(names)),
-            None => (instrumented, None),
-        };
-        let wasm = instrumented.as_deref().unwrap_or(wasm);
+        let (metered, names) = metered(self.engine, wasm)?;
+        let wasm = metered.as_deref().unwrap_or(wasm);
         let (module, source) = self.module(facts.pooled, wasm)?;
         Ok(Prepared {
             module,
@@ -272,5 +273,64 @@ impl Compiler<'_> {
         let machine_code = compiler.precompile_module(wasm).map_err(failed)?;
         let module = MachineCode::made(&machine_code).load(target)?;
         Ok((module, Source::CompiledQuickly))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blake2b_simd::Params;
+
+    use super::*;
+    use crate::{ConsensusFuel, ExecutorConfig, Fuel, Meter};
+
+    /// A module in which there is something of everything that is rewritten.
+    const MODULE: &str = r#"(module
+        (import "env" "memory" (memory 17))
+        (import "env" "ext_hashing_twox_64_version_1" (func $host (param i64) (result i32)))
+        (table 2 funcref) (elem (i32.const 0) $leaf $loops)
+        (global $state (mut i32) (i32.const 7))
+        (global (export "__heap_base") i32 (i32.const 1048576))
+        (data (i32.const 64) "data") (data (i32.const 4096) "more")
+        (type $binary (func (param i32 i32) (result i64)))
+        (func $leaf (export "leaf") (param i32 i32) (result i64)
+            (drop (call $host (i64.const 8))) (i64.const 0))
+        (func $loops (export "loops") (param $n i32) (param i32) (result i64)
+            (block $done (loop $again
+                (br_if $done (i32.eqz (local.get $n)))
+                (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                (global.set $state (i32.add (global.get $state) (local.get $n)))
+                (br $again)))
+            (drop (memory.grow (i32.const 1)))
+            (call_indirect (type $binary) (local.get $n) (i32.const 1) (i32.const 0))))"#;
+
+    /// Compiled code of another process is taken if its key is the same, so what was made of wasm before must be as well.
+    #[test]
+    fn what_is_compiled_has_not_changed_since_the_key_did() {
+        let wasm = wat::parse_str(MODULE).expect("a module");
+        let own = own_memory(&wasm, 0).expect("valid");
+        let made = template(&own).expect("resettable").wasm;
+        let mut hash = Params::new().hash_length(16).to_state();
+        for meter in [Meter::Slacked, Meter::Checked, Meter::Off] {
+            for ruled in [false, true] {
+                let mut config = ExecutorConfig::default().with_meter(meter);
+                config.consensus_fuel = ruled.then_some(ConsensusFuel {
+                    extrinsic: Fuel(1),
+                    block: Fuel(1),
+                    initialize: Fuel(1),
+                    finalize: Fuel(1),
+                    depth_bytes_max: 1 << 19,
+                });
+                let engine = Engine::new(&config.engine()).expect("an engine");
+                for wasm in [&own, &made] {
+                    let (metered, _) = metered(&engine, wasm).expect("it can count");
+                    hash.update(metered.as_ref().unwrap_or(wasm));
+                }
+            }
+        }
+        assert_eq!(
+            hash.finalize().to_hex().as_str(),
+            "unknown",
+            "what is compiled has changed: raise `PREPARATION` in `artifact.rs`, and then write this hash here"
+        );
     }
 }

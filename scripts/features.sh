@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The libraries by themselves, with every set of their features: each must compile without a warning, documentation too where
+# all features are on, and what a feature promises is tested. The workspace as a whole would hide what one crate forgets to
+# ask for.
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+# Every subset of the features of a package, one a line.
+subsets() {
+    cargo metadata --format-version 1 --no-deps --locked | python3 -c '
+import itertools, json, sys
+packages = json.load(sys.stdin)["packages"]
+features = next(sorted(p["features"]) for p in packages if p["name"] == sys.argv[1])
+for size in range(len(features) + 1):
+    for subset in itertools.combinations(features, size):
+        print(",".join(subset))
+' "$1"
+}
+
+for package in slackwater-host-functions slackwater-executor; do
+    while read -r features; do
+        echo "$package: ${features:-no features}"
+        cargo clippy --quiet --package "$package" --release --locked --lib --features "$features" -- -D warnings
+    done < <(subsets "$package")
+done
