@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the guest runtime to wasm, twice: as it is, and with the feature `upgraded`; and the kernels beside it.
+# Builds the guest runtime to wasm, twice: as it is, and with the feature `upgraded`; and the kernels beside it, and what
+# the cases of the reference call.
 #
-#   build.sh            writes ../wasm/guest.wasm, ../wasm/guest-upgraded.wasm and ../wasm/kernels.wasm
+#   build.sh            writes guest.wasm, guest-upgraded.wasm, kernels.wasm and cases.wasm in ../wasm
 #   build.sh --check    compares with them instead; fails if a byte differs
 #
 # rustup has no wasm32v1-none target on every machine, so compiler and library sources come from Debian's packages,
@@ -161,7 +162,9 @@ trap 'rm -rf "$out"' EXIT
 build_one guest guest.wasm
 build_one guest guest-upgraded.wasm --features upgraded
 build_one kernels kernels.wasm
+build_one cases cases.wasm
 finish_one guest.wasm
 finish_one guest-upgraded.wasm
 finish_one kernels.wasm
+finish_one cases.wasm
 [[ $mode == build ]] || echo "all are what the source builds to"

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block_fixture;
+pub mod cases;
 pub mod chain;
 pub mod chain_spec;
 pub mod chain_spec_stream;
