@@ -90,7 +90,7 @@
 //!             Ok(false)
 //!         }
 //!         // This machine failed, which says nothing about the block.
-//!         Err(ReplayError::Execution(error)) => Err(error.into()),
+//!         Err(failed) => Err(failed.into()),
 //!     }
 //! }
 //! ```
