@@ -81,6 +81,16 @@ setup_compilers() {
     check_rust
 }
 
+# litep2p's build calls protoc, whose Debian package leaves the well-known types (libprotobuf-dev) to be recommended;
+# OpenSSL, which is built from source, is configured by Perl with its usual modules.
+setup_client() {
+    local packages=()
+    command -v protoc >/dev/null || packages+=(protobuf-compiler)
+    [[ -n "${PROTOC_INCLUDE:-}" || -f /usr/include/google/protobuf/empty.proto ]] || packages+=(libprotobuf-dev)
+    perl -MIPC::Cmd -e 1 2>/dev/null || packages+=(perl)
+    [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
+}
+
 # Installs a subcommand of cargo at a version into the cache folder, if another or none is there.
 setup_tool() {
     local name=$1 version=$2 tools="$SLACKWATER_CACHE/tools"
