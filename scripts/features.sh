@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The libraries by themselves, with every set of their features: each must compile without a warning, documentation too where
-# all features are on, and what a feature promises is tested. The workspace as a whole would hide what one crate forgets to
-# ask for.
+# The libraries by themselves, with every set of their features: each must compile without a warning, and documentation where all
+# are on. The workspace as a whole would hide what one crate forgets to ask for. (What a feature does, tests of the
+# workspace say: `scripts/check.sh spans`, and the client's example.)
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 # Every subset of the features of a package, one a line.
@@ -16,9 +16,15 @@ for size in range(len(features) + 1):
 ' "$1"
 }
 
+scripts/setup.sh python
 for package in slackwater-host-functions slackwater-executor; do
+    # Not read from the command itself: the shell would not notice that it fails.
+    sets="$(subsets "$package")"
+    [[ "$(wc -l <<<"$sets")" -ge 2 ]] || fail "$package has no features: the list of them is wrong"
     while read -r features; do
         echo "$package: ${features:-no features}"
         cargo clippy --quiet --package "$package" --release --locked --lib --features "$features" -- -D warnings
-    done < <(subsets "$package")
+    done <<<"$sets"
+    RUSTDOCFLAGS="${RUSTDOCFLAGS:-} -D warnings" \
+        cargo doc --quiet --package "$package" --release --locked --no-deps --all-features
 done

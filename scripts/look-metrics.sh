@@ -3,15 +3,19 @@
 # Python client's parser; the dashboard must ask for nothing that is not there.
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-# The client, pinned.
-CLIENT=prometheus-client==0.23.1
+# The client, pinned, and kept.
+VERSION=0.23.1
+client="$SLACKWATER_CACHE/tools/prometheus-client-$VERSION"
 
-command -v python3 >/dev/null || fail "python3 is missing: it runs the official client's parser"
+scripts/setup.sh python
+if [[ ! -d "$client" ]]; then
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --target "$client.new" "prometheus-client==$VERSION"
+    mv "$client.new" "$client"
+fi
 cargo build --workspace --release --locked --bin slackwater
 work=$(mktemp -d)
 trap 'kill "${replay:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
-python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$work/client" "$CLIENT"
-
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$CARGO_TARGET_DIR/release/slackwater" replay --metrics-addr "127.0.0.1:$port" --metrics-hold 30 \
     --cache-dir "$work/code" runtime-fixtures/chain/guest-chain.json >"$work/replay" 2>&1 &
@@ -25,4 +29,4 @@ done
 grep -q 'metrics stay' "$work/replay" || { cat "$work/replay" >&2; fail "the replay did not come to its end"; }
 python3 -c 'import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())' \
     "http://127.0.0.1:$port/metrics" >"$work/page"
-PYTHONPATH="$work/client" python3 scripts/look-metrics.py "$work/page" docs/dashboard.json
+PYTHONPATH="$client" python3 scripts/look-metrics.py "$work/page" docs/dashboard.json

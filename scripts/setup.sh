@@ -5,6 +5,7 @@
 #   scripts/setup.sh deny    cargo-deny, at a pinned version, into the cache folder
 #   scripts/setup.sh fuzz    cargo-fuzz, likewise
 #   scripts/setup.sh semver  cargo-semver-checks, likewise
+#   scripts/setup.sh python  Python and pip, for scripts that read lists and the page of metrics
 #   scripts/setup.sh client  what examples/substrate-client builds with beside the compilers: protoc and perl
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -91,6 +92,13 @@ setup_client() {
     [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
 }
 
+setup_python() {
+    local packages=()
+    command -v python3 >/dev/null || packages+=(python3)
+    python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+    [[ ${#packages[@]} -eq 0 ]] || install_packages "${packages[@]}"
+}
+
 # Installs a subcommand of cargo at a version into the cache folder, if another or none is there.
 setup_tool() {
     local name=$1 version=$2 tools="$SLACKWATER_CACHE/tools"
@@ -105,6 +113,7 @@ case "${1:-}" in
 deny) setup_tool cargo-deny "$DENY_VERSION" ;;
 fuzz) setup_tool cargo-fuzz "$FUZZ_VERSION" ;;
 semver) setup_tool cargo-semver-checks "$SEMVER_VERSION" ;;
+python) setup_python ;;
 client) setup_client ;;
-*) fail "unknown argument '$1': nothing, 'deny', 'fuzz', 'semver' or 'client'" ;;
+*) fail "unknown argument '$1': nothing, 'deny', 'fuzz', 'semver', 'python' or 'client'" ;;
 esac

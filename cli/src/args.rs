@@ -105,7 +105,7 @@ pub(crate) struct CallArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,
     /// End the call after so many milliseconds; it has no result then.
-    #[arg(long, value_name = "MS", conflicts_with = "compat")]
+    #[arg(long, value_name = "MS")]
     pub(crate) deadline: Option<u64>,
     /// What the call is for; decides heap size and whether `:pending_code` is run.
     #[arg(long, value_enum, default_value_t = Context::Offchain)]

@@ -80,6 +80,9 @@ pub(crate) fn run(args: &CallArgs) -> Result<Verdict, CliError> {
 }
 
 fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliError> {
+    if args.deadline.is_some() && args.executor.fuel == FuelArg::Off {
+        return Err(CliError::DeadlineOfNothing);
+    }
     let executor = WasmExecutor::<SlackwaterHostFunctions>::new(args.executor.config())?;
     let version = state_version_of(&executor, &storage).map_err(ExecutionError::from)?;
     let state = MemoryState::new(storage, version);
@@ -92,11 +95,10 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         let method = &args.method;
         let started = Instant::now();
         let mut limits = limits.clone();
-        if let Some(milliseconds) = args.deadline {
-            limits.cancel = Some(CancelToken::at(
-                started + Duration::from_millis(milliseconds),
-            ));
-        }
+        let deadline = args.deadline.map(Duration::from_millis);
+        // What is too far away for a clock is none.
+        let deadline = deadline.and_then(|deadline| started.checked_add(deadline));
+        limits.cancel = deadline.map(CancelToken::at);
         let call = call_on_state_limited(
             &executor, &state, context, method, input, extensions, &limits,
         );

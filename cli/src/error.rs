@@ -27,6 +27,8 @@ pub(crate) enum CliError {
     BothOnOneDatabase,
     #[error("--extrinsic-fuel and --block-fuel limit what guests count: leave --fuel off out")]
     LimitsOfNothing,
+    #[error("--deadline is noticed where guests count: leave --fuel off out")]
+    DeadlineOfNothing,
     #[error("{}: cannot be read: {source}", path.display())]
     Read {
         path: PathBuf,

@@ -51,9 +51,16 @@ impl<H: HostFunctions> RuntimeCalls<H> {
                 mode: executor.config().instances(context),
                 heap,
                 on_chain: context != CallContext::Offchain,
+                told: true,
             },
             nested_fault,
         })
+    }
+
+    /// Calls of which metrics are told nothing, since others are made for the same purpose.
+    pub(crate) fn untold(mut self) -> Self {
+        self.form.told = false;
+        self
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

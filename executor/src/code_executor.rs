@@ -2,11 +2,11 @@
 //!
 //! Invariant: a call in a context gets the code, the heap and the instance that the Polkadot SDK's executor would give it; what
 //! ends a query early on this machine, a deadline, a limit of fuel or a cancellation, is an error of its own kind and
-//! never met on chain. Cost: code is fetched once for each hash the client gives it, compiled once, for any heap.
+//! never met on chain. Cost: code is fetched once for each hash the client gives it, and compiled once, for any heap; once
+//! more for instances from scratch where a state asks for less heap than is configured.
 
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -24,6 +24,7 @@ use crate::{
     HeapPages, InstanceMode, Meter, Runtime, RuntimeError, Trap, WasmExecutor,
     block::ExecutionError,
     runtime::{EngineError, RuntimeCacheConfig},
+    unwinding::caught,
     wasm_executor::{CallForm, Place, VersionError},
 };
 
@@ -148,8 +149,8 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
 
     /// How many instances of a runtime wait for the next call, at most. 64 by default; any number can run.
     #[must_use]
-    pub fn with_max_runtime_instances(mut self, instances: u32) -> Self {
-        self.config.instances_cached_max = instances;
+    pub fn with_max_runtime_instances(mut self, instances: usize) -> Self {
+        self.config.instances_cached_max = u32::try_from(instances).unwrap_or(u32::MAX);
         self
     }
 
@@ -196,8 +197,8 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
         self
     }
 
-    /// Time a query may take. No limit by default. One that runs longer ends within this and a period of the arbiter, or when the
-    /// host function it is in returns.
+    /// Time a query may take, from when it is asked. No limit by default. One that runs longer ends within this and a period of
+    /// the arbiter, or when the host function it is in returns; one whose code is not loaded yet, when that is.
     #[must_use]
     pub fn with_offchain_deadline(mut self, deadline: Duration) -> Self {
         self.limits.deadline = Some(deadline);
@@ -233,7 +234,19 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
         self
     }
 
-    /// All other settings, in the place of those made so far.
+    /// Computes exactly what the Polkadot SDK's executor computes, as [`ExecutorConfig::compat`] does; the other settings stay.
+    /// Nobody counts then, so queries have no limits, unless [`Self::with_meter`] says otherwise afterwards.
+    #[must_use]
+    pub fn with_compat(mut self) -> Self {
+        let compat = ExecutorConfig::compat();
+        self.config.canonicalize_nans = compat.canonicalize_nans;
+        self.config.meter = compat.meter;
+        self.config.wasm_stack_bytes_max = compat.wasm_stack_bytes_max;
+        self
+    }
+
+    /// All other settings, in the place of those made so far. [`ExecutorConfig`] loads code that imports functions nobody offers,
+    /// which this builder does not by default.
     #[must_use]
     pub fn with_config(mut self, config: ExecutorConfig) -> Self {
         self.config = config;
@@ -317,10 +330,17 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
     }
 
     /// A clone whose calls, in any context, end when `token` is cancelled, from any thread.
-    #[must_use]
-    pub fn cancelled_by(mut self, token: CancelToken) -> Self {
+    ///
+    /// # Errors
+    /// [`EngineError::Setup`] when guests carry no meter, so that nobody would look at the token.
+    pub fn cancelled_by(mut self, token: CancelToken) -> Result<Self, EngineError> {
+        if !self.executor.config().meter.is_guest() {
+            return Err(EngineError::setup(
+                "cancellation needs a meter that guests carry: `Slacked` or `Checked`",
+            ));
+        }
         self.cancel = Some(token);
-        self
+        Ok(self)
     }
 
     /// The runtime that a client names.
@@ -351,8 +371,9 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
             return limits;
         }
         limits.local = self.limits.fuel.map(Into::into);
-        if let Some(deadline) = self.limits.deadline {
-            let at = Instant::now() + deadline;
+        // What is too far away for a clock is none.
+        let deadline = self.limits.deadline;
+        if let Some(at) = deadline.and_then(|deadline| Instant::now().checked_add(deadline)) {
             limits.cancel = Some(match &self.cancel {
                 Some(token) => token.clone().or_at(at),
                 None => CancelToken::at(at),
@@ -373,6 +394,8 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
         data: &[u8],
         context: CallContext,
     ) -> Result<Called, CodeExecutorError> {
+        // A deadline is that of the whole query, with the loading of its code.
+        let limits = self.limits(context);
         let runtime = self.runtime(code)?;
         let config = self.executor.config();
         let heap = config.heap(context, code.heap_pages);
@@ -380,15 +403,15 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
             mode: config.instances(context),
             heap,
             on_chain: context != CallContext::Offchain,
+            told: true,
         };
-        let limits = self.limits(context);
         let call = || {
             let input = (method, data);
             self.executor
                 .call_charged(&runtime, ext, input, form, &limits, None)
         };
         // A client's state panics where it cannot be read.
-        let called = catch_unwind(AssertUnwindSafe(call));
+        let called = caught(call);
         let method = || method.to_owned();
         let called = called.map_err(|panic| CodeExecutorError::Host {
             method: method(),

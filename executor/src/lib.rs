@@ -126,6 +126,7 @@ pub mod runtime;
 mod span;
 pub mod state;
 pub mod timing;
+mod unwinding;
 #[cfg(feature = "sc-executor")]
 mod version_of;
 mod wasm_executor;

@@ -1,13 +1,15 @@
 //! What dashboards are to see of an executor, through the facade of the crate `metrics`: an embedder installs whichever
 //! recorder it likes, and calls [`describe`].
 //!
-//! Blocks, compilation and commits are told always; single calls only where [`crate::ExecutorConfig::metrics`] says so.
+//! Blocks, compilation and commits are told always; single calls only where [`crate::ExecutorConfig::metrics`] says so, and
+//! not those that run ahead of a block, whose instances are told all the same.
 //! Invariant: nothing that is executed reads any of it; every name is in [`METRICS`]. Cost: for a call, four additions that
 //! all threads see, and two readings of the clock; a recorder installed after the executor was built sees no calls.
 
 use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use slackwater_host_functions::MemoryChange;
 
 use crate::{
     fuel::FuelUsed,
@@ -27,6 +29,7 @@ pub enum MetricKind {
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
@@ -59,7 +62,7 @@ const ROOT_SECONDS: &str = "slackwater_root_seconds";
 const COMMIT_SECONDS: &str = "slackwater_commit_seconds";
 
 /// Every metric there is.
-pub const METRICS: [Metric; 17] = [
+pub const METRICS: &[Metric] = &[
     labelled(
         CALLS,
         "outcome",
@@ -76,7 +79,7 @@ pub const METRICS: [Metric; 17] = [
     labelled(
         OVERRUNS,
         "limit",
-        &["consensus", "depth", "local", "cancelled"],
+        &["consensus", "depth", "local", "cancelled", "memory"],
         "Calls that were stopped at a limit",
     ),
     labelled(
@@ -217,6 +220,7 @@ pub(crate) struct CallMetrics {
     overrun_depth: Counter,
     overrun_local: Counter,
     overrun_cancelled: Counter,
+    overrun_memory: Counter,
     memory: Gauge,
     pub(crate) instances: InstanceMetrics,
 }
@@ -253,6 +257,7 @@ impl CallMetrics {
             overrun_depth: overrun("depth"),
             overrun_local: overrun("local"),
             overrun_cancelled: overrun("cancelled"),
+            overrun_memory: overrun("memory"),
             memory: gauge!(MEMORY),
             instances: InstanceMetrics {
                 made: instance("made"),
@@ -277,13 +282,16 @@ impl CallMetrics {
         }
     }
 
-    /// How much memory calls use.
-    pub(crate) fn memory(&self, bytes: u64) {
+    /// Calls use more memory, or less.
+    pub(crate) fn memory(&self, change: MemoryChange) {
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a dashboard shows fewer digits than a double has"
+            reason = "a double is exact for the steps that are charged"
         )]
-        self.memory.set(bytes as f64);
+        match change {
+            MemoryChange::Charged(bytes) => self.memory.increment(bytes as f64),
+            MemoryChange::GivenBack(bytes) => self.memory.decrement(bytes as f64),
+        }
     }
 }
 
@@ -327,6 +335,10 @@ impl Running<'_> {
             Err(CallError::Cancelled) => {
                 metrics.stopped.increment(1);
                 metrics.overrun_cancelled.increment(1);
+            }
+            Err(CallError::MemoryBudget { .. }) => {
+                metrics.stopped.increment(1);
+                metrics.overrun_memory.increment(1);
             }
             Err(_) => metrics.failed.increment(1),
         }

@@ -15,6 +15,7 @@ use crate::{
 
 /// The result of one call.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StateCall {
     /// How the call ended.
     pub outcome: CallOutcome,

@@ -5,7 +5,10 @@
 
 #[cfg(feature = "tracing")]
 mod spans {
+    use codec::Decode;
     use tracing::{Span as Spanned, field::Empty, span::EnteredSpan};
+
+    use crate::block::Header;
 
     /// Something that is going on.
     pub(crate) struct Span(Spanned);
@@ -22,6 +25,15 @@ mod spans {
         /// It is this one.
         pub(crate) fn record_number(&self, number: u64) {
             self.0.record("number", number);
+        }
+
+        /// It is this encoded one.
+        pub(crate) fn record_number_of(&self, mut block: &[u8]) {
+            if !self.0.is_disabled()
+                && let Ok(header) = Header::decode(&mut block)
+            {
+                self.record_number(header.number);
+            }
         }
 
         /// Goes on with it.
@@ -58,6 +70,10 @@ mod spans {
         /// Which one.
         #[expect(clippy::unused_self, reason = "as with the feature")]
         pub(crate) fn record_number(&self, _number: u64) {}
+
+        /// Which one.
+        #[expect(clippy::unused_self, reason = "as with the feature")]
+        pub(crate) fn record_number_of(&self, _block: &[u8]) {}
 
         /// Goes on with it.
         #[expect(clippy::unused_self, reason = "as with the feature")]

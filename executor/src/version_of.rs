@@ -1,7 +1,7 @@
 //! What `sc-service`'s client asks of an executor beyond `sp-core`'s traits: `sc-executor`'s `RuntimeVersionOf`.
 //!
 //! Invariant: a runtime has the version that the Polkadot SDK's executor would read from it, and one that states none is
-//! refused as there. Cost: the runtime is compiled, once, as for a call; it is not called.
+//! refused as there. Cost: the runtime is compiled, once, as for a call; one without sections that say its version is asked.
 
 use sc_executor::{
     RuntimeVersion, RuntimeVersionOf,

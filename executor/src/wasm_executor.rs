@@ -31,6 +31,7 @@ use crate::{
         RuntimeError, blob_version, code_hash,
     },
     span,
+    unwinding::unwinding,
 };
 
 const CORE_VERSION: &str = "Core_version";
@@ -49,6 +50,20 @@ pub(crate) struct CallForm {
     pub(crate) heap: HeapPages,
     /// Whether it is for a block, which goes on where others would be refused for want of memory.
     pub(crate) on_chain: bool,
+    /// Whether metrics are told of it.
+    pub(crate) told: bool,
+}
+
+/// A budget that metrics, if there are any, are told of.
+fn memory_budget(bytes_max: u64, engine: &Engine) -> MemoryBudget {
+    let budget = MemoryBudget::new(bytes_max);
+    match &engine.metrics {
+        Some(metrics) => {
+            let metrics = Arc::clone(metrics);
+            budget.observed_by(move |change| metrics.memory(change))
+        }
+        None => budget,
+    }
 }
 
 /// What tells compiled code apart: the code's hash, and that of what is added to it.
@@ -147,7 +162,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
                 .then(|| Arc::new(VerdictMemory::new(VERDICTS_MAX_DEFAULT))),
             memory: config
                 .memory_budget
-                .map(|bytes| Arc::new(MemoryBudget::new(bytes))),
+                .map(|bytes| Arc::new(memory_budget(bytes, &engine))),
             config,
             engine,
             runtimes,
@@ -264,7 +279,10 @@ impl<H: HostFunctions> WasmExecutor<H> {
             };
             match (loaded, place.upgrade()) {
                 (Ok(runtime), Some(place)) => {
-                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(runtime));
+                    let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Its instances go when nobody waits for the place any more.
+                    let provisional = lock().replace(Arc::new(runtime));
+                    drop(provisional);
                 }
                 (Err(error), _) => log::warn!(
                     target: "slackwater::runtime",
@@ -358,6 +376,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             mode: self.config().onchain_instances,
             heap,
             on_chain: true,
+            told: true,
         };
         self.call_charged(runtime, ext, (method, input), form, limits, None)
     }
@@ -382,7 +401,10 @@ impl<H: HostFunctions> WasmExecutor<H> {
         });
         let limits = charged.as_ref().unwrap_or(limits);
         let _logging = begin_call(self.shared.config.log_limits);
+        // Host functions that panic trap, also under the panic hook of a node.
+        let _unwinding = unwinding();
         let metrics = self.shared.engine.metrics.as_ref();
+        let metrics = metrics.filter(|_| form.told);
         let running = metrics.map(|metrics| metrics.begin());
         log::trace!(target: "slackwater::call", "{method} with {} bytes", input.len());
         let _span = span::call(method);
@@ -402,9 +424,6 @@ impl<H: HostFunctions> WasmExecutor<H> {
         });
         if let Some(running) = running {
             running.ended(&called);
-        }
-        if let (Some(metrics), Some(budget)) = (metrics, &self.shared.memory) {
-            metrics.memory(budget.used());
         }
         if let Some(profiled) = profiled {
             let ended = called.as_ref().ok();
@@ -479,9 +498,9 @@ impl From<RuntimeError> for VersionError {
         match error {
             // The code had been validated, so that it does not compile is not its fault; nor is it
             // that this machine meters and another does not.
-            RuntimeError::Compile { .. } | RuntimeError::Instrument(_) => {
-                Self::Machine(error.into())
-            }
+            RuntimeError::Compile { .. }
+            | RuntimeError::Machine { .. }
+            | RuntimeError::Instrument(_) => Self::Machine(error.into()),
             error => Self::Code(error.to_string()),
         }
     }

@@ -5,9 +5,12 @@
 //! and is not charged. Invariant: what guests are charged with is the sum of what they hold, and goes with them.
 //! Cost: one comparison for each allocation, an addition that all threads see for each step.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::state::HostOutOfMemory;
@@ -15,11 +18,33 @@ use crate::state::HostOutOfMemory;
 /// What is charged at a time.
 const STEP_BYTES: u64 = 1 << 20;
 
+/// Who is told of bytes that come and go.
+type Observer = Box<dyn Fn(MemoryChange) + Send + Sync>;
+
+/// Bytes that a guest is charged with, or no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryChange {
+    /// So many more are used.
+    Charged(u64),
+    /// So many fewer.
+    GivenBack(u64),
+}
+
 /// A budget, shared by all instances of an executor.
-#[derive(Debug)]
 pub struct MemoryBudget {
     bytes_max: u64,
     used: AtomicU64,
+    observer: Option<Observer>,
+}
+
+impl fmt::Debug for MemoryBudget {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MemoryBudget")
+            .field("bytes_max", &self.bytes_max)
+            .field("used", &self.used())
+            .finish_non_exhaustive()
+    }
 }
 
 impl MemoryBudget {
@@ -28,7 +53,45 @@ impl MemoryBudget {
         Self {
             bytes_max,
             used: AtomicU64::new(0),
+            observer: None,
         }
+    }
+
+    /// The same, which tells `observer` of every change. Changes of several threads are told in any order.
+    #[must_use]
+    pub fn observed_by(mut self, observer: impl Fn(MemoryChange) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    fn tell(&self, change: MemoryChange) {
+        if let Some(observer) = &self.observer {
+            observer(change);
+        }
+    }
+
+    /// Charges so many bytes; where it is `enforced`, only if there are as many.
+    fn charge(&self, bytes: u64, enforced: bool) -> Result<(), HostOutOfMemory> {
+        let charged = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                let used = used.saturating_add(bytes);
+                (!enforced || used <= self.bytes_max).then_some(used)
+            });
+        charged.map_err(|_used| HostOutOfMemory {
+            reason: format!(
+                "the budget of {} bytes for all that run at the same time is used up",
+                self.bytes_max
+            ),
+            budget: Some(self.bytes_max),
+        })?;
+        self.tell(MemoryChange::Charged(bytes));
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.tell(MemoryChange::GivenBack(bytes));
     }
 
     /// Bytes charged now.
@@ -76,17 +139,7 @@ impl MemoryCharge {
         }
         let bytes = bytes.next_multiple_of(STEP_BYTES);
         let more = bytes - self.bytes;
-        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if self.enforced && before.saturating_add(more) > self.budget.bytes_max {
-            self.budget.used.fetch_sub(more, Ordering::Relaxed);
-            return Err(HostOutOfMemory {
-                reason: format!(
-                    "the budget of {} bytes for all that run at the same time is used up",
-                    self.budget.bytes_max
-                ),
-                budget: Some(self.budget.bytes_max),
-            });
-        }
+        self.budget.charge(more, self.enforced)?;
         self.bytes = bytes;
         Ok(())
     }
@@ -94,7 +147,9 @@ impl MemoryCharge {
 
 impl Drop for MemoryCharge {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            self.budget.give_back(self.bytes);
+        }
     }
 }
 
@@ -104,7 +159,15 @@ mod tests {
 
     #[test]
     fn charges_add_up_and_go_with_their_guests() {
-        let budget = Arc::new(MemoryBudget::new(3 * STEP_BYTES));
+        let told = Arc::new(AtomicU64::new(0));
+        let sum = Arc::clone(&told);
+        let budget = MemoryBudget::new(3 * STEP_BYTES).observed_by(move |change| {
+            match change {
+                MemoryChange::Charged(bytes) => sum.fetch_add(bytes, Ordering::Relaxed),
+                MemoryChange::GivenBack(bytes) => sum.fetch_sub(bytes, Ordering::Relaxed),
+            };
+        });
+        let budget = Arc::new(budget);
         let mut one = MemoryCharge::new(Arc::clone(&budget), true);
         let mut other = MemoryCharge::new(Arc::clone(&budget), true);
         one.cover(1).expect("there is enough");
@@ -121,7 +184,9 @@ mod tests {
         let mut counted = MemoryCharge::new(Arc::clone(&budget), false);
         counted.cover(5 * STEP_BYTES).expect("it is not enforced");
         assert_eq!(budget.used(), 8 * STEP_BYTES);
+        assert_eq!(told.load(Ordering::Relaxed), 8 * STEP_BYTES);
         drop((one, other, counted));
         assert_eq!(budget.used(), 0);
+        assert_eq!(told.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,15 +1,20 @@
 //! Replacements for host functions whose reference implementation answers with a setting of the
 //! host: its log level, and whether something subscribes to its trace spans. Either one changes
-//! which instructions the guest runs, and with them its fuel; so both are pinned here.
+//! which instructions the guest runs, and with them its fuel; so both are pinned here. And for those
+//! that write to the host's log, which is limited here.
 //!
 //! The replacements are registered over the originals by name, see [`crate::set`].
 
 /// Every replacement, to be laid over a set that holds the originals.
-pub type HostFunctions = (logging::HostFunctions, wasm_tracing::HostFunctions);
+pub type HostFunctions = (
+    logging::HostFunctions,
+    misc::HostFunctions,
+    wasm_tracing::HostFunctions,
+);
 
 mod interfaces {
-    use crate::log_volume::{self, Admitted};
-    use sp_core::RuntimeInterfaceLogLevel;
+    use crate::log_volume;
+    use sp_core::{RuntimeInterfaceLogLevel, hexdisplay::HexDisplay};
     use sp_runtime_interface::{
         pass_by::{PassAs, PassFatPointerAndRead},
         runtime_interface,
@@ -37,22 +42,50 @@ mod interfaces {
             if crate::verified::is_ahead() {
                 return;
             }
-            match log_volume::admit(message) {
-                Admitted::Whole => sp_io::logging::log(level, target, message),
-                Admitted::Cut(end) => {
-                    sp_io::logging::log(level, target, &message[..end]);
-                    log::warn!(
-                        target: "slackwater::guest",
-                        "a message of {} bytes for the target {target:?} was cut to {end}",
-                        message.len()
-                    );
-                }
-                Admitted::FirstLeftOut => log::warn!(
-                    target: "slackwater::guest",
-                    "what else this call logs is left out: it is more than it may log"
-                ),
-                Admitted::LeftOut => {}
+            if !is_logged(target, level.into()) {
+                return;
             }
+            if let Some((target, message)) = log_volume::admitted(target, message) {
+                sp_io::logging::log(level, target, message);
+            }
+        }
+    }
+
+    /// What the reference's functions of printing have for a target.
+    const PRINTED: &str = "runtime";
+
+    /// Whether anybody would see it, so that what nobody does counts for nothing.
+    fn is_logged(target: &str, level: log::Level) -> bool {
+        log::log_enabled!(target: target, level)
+    }
+
+    /// Logs what is printed, as far as it may be.
+    fn print(message: impl FnOnce() -> Option<String>) {
+        if crate::verified::is_ahead() || !is_logged(PRINTED, log::Level::Debug) {
+            return;
+        }
+        let Some(message) = message() else { return };
+        if let Some((_, message)) = log_volume::admitted(PRINTED, message.as_bytes()) {
+            sp_io::misc::print_utf8(message);
+        }
+    }
+
+    /// The part of the miscellaneous interface that writes to the log.
+    #[runtime_interface]
+    pub trait Misc {
+        /// Prints a number.
+        fn print_num(value: u64) {
+            print(|| Some(value.to_string()));
+        }
+
+        /// Prints text, if it is UTF-8.
+        fn print_utf8(text: PassFatPointerAndRead<&[u8]>) {
+            print(|| std::str::from_utf8(text).ok().map(str::to_owned));
+        }
+
+        /// Prints bytes as hexadecimal digits.
+        fn print_hex(data: PassFatPointerAndRead<&[u8]>) {
+            print(|| Some(HexDisplay::from(&data).to_string()));
         }
     }
 
@@ -77,4 +110,4 @@ mod interfaces {
     }
 }
 
-pub use interfaces::{logging, wasm_tracing};
+pub use interfaces::{logging, misc, wasm_tracing};

@@ -72,29 +72,45 @@ fn register_heap<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::Err
 }
 
 fn register_hashing<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::Error> {
-    register_hash(registry, "keccak_256", sp_crypto_hashing::keccak_256)?;
-    register_hash(registry, "sha2_256", sp_crypto_hashing::sha2_256)?;
-    register_hash(registry, "blake2_128", sp_crypto_hashing::blake2_128)?;
-    register_hash(registry, "blake2_256", sp_crypto_hashing::blake2_256)?;
-    register_hash(registry, "twox_256", twox::<32>)?;
-    register_hash(registry, "twox_128", twox::<16>)?;
-    register_hash(registry, "twox_64", twox::<8>)
+    register_hash(
+        registry,
+        "ext_hashing_keccak_256_version_1",
+        sp_crypto_hashing::keccak_256,
+    )?;
+    register_hash(
+        registry,
+        "ext_hashing_sha2_256_version_1",
+        sp_crypto_hashing::sha2_256,
+    )?;
+    register_hash(
+        registry,
+        "ext_hashing_blake2_128_version_1",
+        sp_crypto_hashing::blake2_128,
+    )?;
+    register_hash(
+        registry,
+        "ext_hashing_blake2_256_version_1",
+        sp_crypto_hashing::blake2_256,
+    )?;
+    register_hash(registry, "ext_hashing_twox_256_version_1", twox::<32>)?;
+    register_hash(registry, "ext_hashing_twox_128_version_1", twox::<16>)?;
+    register_hash(registry, "ext_hashing_twox_64_version_1", twox::<8>)
 }
 
 fn register_hash<T: HostFunctionRegistry, const BYTES: usize>(
     registry: &mut T,
-    function: &'static str,
+    name: &'static str,
     hash: impl Fn(&[u8]) -> [u8; BYTES] + Send + Sync + 'static,
 ) -> Result<(), T::Error> {
     let place = Place {
         argument: "data",
-        function,
+        function: function(name, "ext_hashing_"),
         interface: "Hashing",
     };
     registry.register_static(
-        &format!("ext_hashing_{function}_version_1"),
+        name,
         move |mut caller: Caller<'_, T::State>, data: FatPointer| -> Returned<u32> {
-            let _span = host_call(function);
+            let _span = host_call(name);
             let answer = answer(&mut caller, |bytes| {
                 let data = range(bytes, data).map_err(|error| place.error(&error))?;
                 Ok(Answer::short(&hash(data)))
@@ -147,27 +163,44 @@ fn register_storage<T: HostFunctionRegistry>(registry: &mut T) -> Result<(), T::
             .map_err(Error::msg)
         },
     )?;
-    register_write(registry, "set", |state, key, value| {
-        state.set_storage(key, value);
-    })?;
-    register_write(registry, "append", |state, key, value| {
-        state.storage_append(key, value);
-    })
+    register_write(
+        registry,
+        "ext_storage_set_version_1",
+        |state, key, value| {
+            state.set_storage(key, value);
+        },
+    )?;
+    register_write(
+        registry,
+        "ext_storage_append_version_1",
+        |state, key, value| {
+            state.storage_append(key, value);
+        },
+    )
+}
+
+/// What a function is called within its interface.
+fn function(name: &'static str, interface: &str) -> &'static str {
+    let function = name.strip_prefix(interface);
+    function
+        .and_then(|function| function.strip_suffix("_version_1"))
+        .unwrap_or(name)
 }
 
 /// A function that does something with a key and a value.
 fn register_write<T: HostFunctionRegistry>(
     registry: &mut T,
-    function: &'static str,
+    name: &'static str,
     write: impl Fn(&mut dyn Externalities, Vec<u8>, Vec<u8>) + Send + Sync + 'static,
 ) -> Result<(), T::Error> {
+    let function = function(name, "ext_storage_");
     registry.register_static(
-        &format!("ext_storage_{function}_version_1"),
+        name,
         move |mut caller: Caller<'_, T::State>,
               key: FatPointer,
               value: FatPointer|
               -> Returned<()> {
-            let _span = host_call(function);
+            let _span = host_call(name);
             look(&mut caller, |bytes| {
                 let key = storage_argument(bytes, key, "key", function)?.to_vec();
                 let value = storage_argument(bytes, value, "value", function)?.to_vec();

@@ -35,7 +35,7 @@ mod span;
 pub mod state;
 pub mod verified;
 
-pub use budget::{MemoryBudget, MemoryCharge};
+pub use budget::{MemoryBudget, MemoryChange, MemoryCharge};
 pub use context::HostContext;
 pub use log_volume::{LogLimits, Logging, begin_call};
 pub use register::{RegisterError, register, register_beside};

@@ -30,6 +30,7 @@ pub struct HostOutOfMemory {
 
 /// What became of a guest's heap in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct AllocationStats {
     /// Bytes that were allocated when it ended, what the allocator adds to them included.
     pub bytes: u32,

@@ -183,7 +183,7 @@ fn an_endless_query_ends_by_its_deadline() {
             .with_offchain_deadline(deadline)
             .build()
             .expect("an engine");
-        // Compiling is not what is limited.
+        // Loading counts too, and is not what is looked at here.
         let _compiled = endless(&executor, "traps", CallContext::Offchain);
         for method in ["loops", "calls"] {
             // The machine may be busy with something else: of some, the fastest.
@@ -221,7 +221,10 @@ fn a_query_that_uses_too_much_fuel_says_so_and_blocks_do_not() {
     );
     // On chain, this limit is none: somebody else has to end it.
     let token = CancelToken::new();
-    let cancelled = executor.clone().cancelled_by(token.clone());
+    let cancelled = executor
+        .clone()
+        .cancelled_by(token.clone())
+        .expect("guests count");
     std::thread::scope(|scope| {
         let running = scope.spawn(|| endless(&cancelled, "loops", CONTEXTS[1]));
         std::thread::sleep(Duration::from_millis(50));
@@ -238,6 +241,39 @@ fn a_query_that_uses_too_much_fuel_says_so_and_blocks_do_not() {
         .with_offchain_fuel(limit)
         .build();
     limits.expect_err("nobody would notice");
+    let compat = SlackwaterExecutor::<StandardHostFunctions>::builder().with_compat();
+    let compat = compat.build().expect("an engine");
+    assert_eq!(compat.wasm_executor().config().meter, Meter::Off);
+    let cancelled = compat.cancelled_by(CancelToken::new());
+    cancelled.expect_err("nobody would notice");
+}
+
+#[test]
+fn a_deadline_beyond_what_a_clock_can_say_is_none() {
+    let executor: SlackwaterExecutor = SlackwaterExecutor::builder()
+        .with_offchain_deadline(Duration::MAX)
+        .build()
+        .expect("an engine");
+    let error = endless(&executor, "traps", CallContext::Offchain).expect_err("it traps");
+    assert!(
+        matches!(error, CodeExecutorError::Trapped { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn code_that_is_loaded_later_than_the_deadline_is_not_called() {
+    let executor: SlackwaterExecutor = SlackwaterExecutor::builder()
+        .with_offchain_deadline(Duration::ZERO)
+        .build()
+        .expect("an engine");
+    for method in ["loops", "traps", "loops"] {
+        let error = endless(&executor, method, CallContext::Offchain).expect_err("no time");
+        assert!(
+            matches!(error, CodeExecutorError::Deadline { .. }),
+            "{method}: {error}"
+        );
+    }
 }
 
 #[test]

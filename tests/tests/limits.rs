@@ -4,14 +4,14 @@
 use std::{
     borrow::Cow,
     sync::{Mutex, PoisonError},
-    thread::ScopedJoinHandle,
+    time::{Duration, Instant},
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
 use sc_executor::WasmExecutor as Reference;
 use slackwater_executor::{
-    CallContext, CallError, CodeExecutorError, ExecutorConfig, InstanceMode, SlackwaterExecutor,
-    WasmExecutor, call_on_state,
+    CallContext, CallError, CancelToken, CodeExecutorError, ExecutorConfig, InstanceMode,
+    SlackwaterExecutor, WasmExecutor, call_on_state,
     host_functions::{LogLimits, SlackwaterHostFunctions, StandardHostFunctions},
     state::MemoryState,
 };
@@ -37,9 +37,15 @@ const HUNGRY: &str = r#"(module
             (local.set $left (i32.sub (local.get $left) (i32.const 1)))
             (br $again)))
         (i64.const 0))
+    (func (export "holds") (param $at i32) (param $length i32) (result i64)
+        (drop (call $malloc (i32.const 10000000)))
+        (loop $again (br $again))
+        (i64.const 0))
     (func (export "grows") (param $at i32) (param $length i32) (result i64)
         (drop (memory.grow (i32.mul (i32.const 16) (i32.load8_u (local.get $at)))))
         (i64.const 0)))"#;
+
+const OFFCHAIN: ClientContext = ClientContext::Offchain;
 
 fn call(
     executor: &SlackwaterExecutor,
@@ -104,42 +110,49 @@ fn memory_is_limited_over_all_calls_off_chain() {
 
 #[test]
 fn calls_at_the_same_time_share_the_budget() {
-    // Room for three of them.
+    // Room for three of them: each has 10 MB, and a mebibyte of its code's.
     let config = ExecutorConfig::default().with_memory_budget(40 << 20);
     let executor: SlackwaterExecutor = SlackwaterExecutor::builder()
         .with_config(config)
         .build()
         .expect("an engine");
-    let calls = || {
-        call(
-            &executor,
-            HUNGRY,
-            "allocates",
-            &[10],
-            ClientContext::Offchain,
-        )
-    };
-    calls().expect("there is room for one");
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| (0..200).map(|_| calls()).collect::<Vec<_>>()))
-            .collect();
-        let joined = running.into_iter().map(ScopedJoinHandle::join);
-        joined
-            .flat_map(|joined| joined.expect("no panic"))
-            .collect()
-    });
-    for result in results {
-        match result {
-            Ok(_)
-            | Err(CodeExecutorError::Call {
-                source: CallError::MemoryBudget { .. },
-                ..
-            }) => {}
-            Err(other) => panic!("{other}"),
+    let budget = executor.wasm_executor().memory_budget();
+    let budget = budget.expect("there is one");
+    let token = CancelToken::new();
+    let holding = executor.clone().cancelled_by(token.clone());
+    let holding = holding.expect("guests count");
+    let one = || call(&executor, HUNGRY, "allocates", &[10], OFFCHAIN);
+    one().expect("there is room for one");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let held = call(&holding, HUNGRY, "holds", &[0], OFFCHAIN);
+                let error = held.expect_err("it never returns");
+                assert!(
+                    matches!(error, CodeExecutorError::Cancelled { .. }),
+                    "{error}"
+                );
+            });
         }
-    }
-    calls().expect("all of it has been given back");
+        let until = Instant::now() + Duration::from_secs(60);
+        while budget.used() < 3 * 10_000_000 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let refused = one();
+        token.cancel();
+        assert!(
+            matches!(
+                refused,
+                Err(CodeExecutorError::Call {
+                    source: CallError::MemoryBudget { .. },
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    });
+    assert_eq!(budget.used(), 0, "all of it has been given back");
+    one().expect("there is room again");
 }
 
 #[test]
@@ -191,7 +204,7 @@ impl Log for Kept {
 
     fn log(&self, record: &Record<'_>) {
         let target = record.target().to_owned();
-        if target == "chatter" || target == "slackwater::guest" {
+        if ["chatter", "runtime", "slackwater::guest"].contains(&target.as_str()) {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push((target, record.args().to_string()));
         }
@@ -205,9 +218,17 @@ static KEPT: Kept = Kept(Mutex::new(Vec::new()));
 /// A runtime that logs as many messages as its input is long, each as many times ten bytes as a byte of it says.
 const CHATTY: &str = r#"(module
     (import "env" "ext_logging_log_version_1" (func $log (param i32 i64 i64)))
+    (import "env" "ext_misc_print_num_version_1" (func $number (param i64)))
+    (import "env" "ext_misc_print_hex_version_1" (func $hexadecimal (param i64)))
+    (import "env" "ext_misc_print_utf8_version_1" (func $text (param i64)))
     (memory (export "memory") 17)
     (global (export "__heap_base") i32 (i32.const 1048576))
     (data (i32.const 16) "chatter")
+    (func (export "prints") (param i32 i32) (result i64)
+        (call $number (i64.const 7))
+        (call $hexadecimal (i64.const 4294967312))
+        (call $text (i64.const 30064771088))
+        (i64.const 0))
     (func (export "chats") (param $at i32) (param $length i32) (result i64)
         (memory.fill (i32.const 1024) (i32.const 97) (i32.const 4096))
         (block $done (loop $again
@@ -223,25 +244,25 @@ const CHATTY: &str = r#"(module
 #[test]
 fn what_guests_log_is_limited_and_said_once() {
     log::set_logger(&KEPT).expect("the only logger");
-    log::set_max_level(LevelFilter::Info);
+    log::set_max_level(LevelFilter::Debug);
     let wat = CHATTY.replace(
         "(memory.fill (i32.const 1024) (i32.const 97) (i32.const 4096))",
         "(local $i i32) (loop $fill (i32.store8 (i32.add (i32.const 1024) (local.get $i)) (i32.const 97))
             (br_if $fill (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 4096))))",
     );
-    let chats = |limits: LogLimits, input: &[u8]| {
+    let chats = |limits: LogLimits, method: &str, input: &[u8]| {
         let executor: SlackwaterExecutor = SlackwaterExecutor::builder()
             .with_config(ExecutorConfig::default().with_log_limits(limits))
             .build()
             .expect("an engine");
         for _ in 0..2 {
-            call(&executor, &wat, "chats", input, ClientContext::Offchain).expect("it chats");
+            call(&executor, &wat, method, input, OFFCHAIN).expect("it chats");
         }
         let mut kept = KEPT.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = std::mem::take(&mut *kept);
         let (said, warned): (Vec<_>, Vec<_>) = kept
             .into_iter()
-            .partition(|(target, _)| target == "chatter");
+            .partition(|(target, _)| target != "slackwater::guest");
         let lengths: Vec<_> = said.iter().map(|(_, message)| message.len()).collect();
         let (first, second) = lengths.split_at(lengths.len() / 2);
         assert_eq!(first, second, "each call has the same room");
@@ -249,13 +270,24 @@ fn what_guests_log_is_limited_and_said_once() {
     };
     let input = [1, 50, 2, 100, 3, 4];
     assert_eq!(
-        chats(LogLimits::default(), &input),
+        chats(LogLimits::default(), "chats", &input),
         (vec![10, 500, 20, 1_000, 30, 40], 0)
     );
+    // A line counts with its target, and 64 bytes.
+    let line = 64 + 7;
     let limits = LogLimits {
         message_bytes_max: 100,
-        call_bytes_max: 250,
+        call_bytes_max: 4 * line + 10 + 100 + 20 + 100,
     };
-    // Two are cut; the last two have no room, which is said of the first.
-    assert_eq!(chats(limits, &input), (vec![10, 100, 20, 100], 3));
+    // Two are cut, which is said of the first; the last two have no room, which is said of the first.
+    assert_eq!(chats(limits, "chats", &input), (vec![10, 100, 20, 100], 2));
+    let limits = LogLimits {
+        call_bytes_max: 3 * line + 1 + 2,
+        ..limits
+    };
+    // A digit, two digits for a byte, and one that finds no room.
+    assert_eq!(chats(limits, "prints", &[5]), (vec![1, 2], 1));
+    // What nobody sees counts for nothing.
+    log::set_max_level(LevelFilter::Info);
+    assert_eq!(chats(limits, "prints", &[5]), (vec![], 0));
 }

@@ -90,6 +90,7 @@ fn numbers_are_those_of_the_blocks() {
     assert!((of("slackwater_runtime_cache_total", "result=\"stored\"") - 2.0).abs() < 0.5);
     assert!((value("slackwater_instances_waiting") - 2.0).abs() < 0.5);
     assert!(value("slackwater_calls_running").abs() < 0.5);
+    assert!(value("slackwater_memory_used_bytes").abs() < 0.5);
     assert!(of("slackwater_reset_pages_total", "kind=\"hot\"") > 0.0);
 
     // Every series on the page is one that is told of.

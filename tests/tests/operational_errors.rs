@@ -4,8 +4,8 @@
 use std::fs;
 
 use slackwater_executor::{
-    CallContext, CallOutcome, Durability, ExecutorConfig, InstanceMode, RuntimeError,
-    call_on_state,
+    CallContext, CallError, CallOutcome, Durability, ExecutionError, ExecutorConfig, InstanceMode,
+    RuntimeError, call_on_state,
     state::{Database, Extensions, MemoryState},
 };
 use slackwater_runtime_fixtures::guest::{GUEST_WASM, fixture_chain_path};
@@ -46,6 +46,26 @@ fn a_nested_call_finds_an_instance_whatever_the_pool_holds() {
             let outcome = called.expect("there is an instance").outcome;
             assert_eq!(outcome, CallOutcome::Returned(vec![1, 4, 4]), "{mode:?}");
         }
+    }
+}
+
+/// The other code never answers. Where fuel is not in consensus, how long one waits for it is this machine's choice.
+#[test]
+fn a_nested_call_that_this_machine_stops_is_not_answered_to_the_guest() {
+    let endless =
+        WITHOUT_SECTIONS.replace("(i64.const 0x100000400)", "(loop (br 0)) (i64.const 0)");
+    let code = wat::parse_str(endless).expect("wat");
+    let (state, method) = (state(), "test_runtime_version");
+    for mode in [InstanceMode::Snapshot, InstanceMode::Fresh] {
+        let executor = executor_with(ExecutorConfig::default().with_instances(mode));
+        let (context, extensions) = (CallContext::Import, Extensions::new());
+        let called = call_on_state(&executor, &state, context, method, &code, extensions);
+        let error = called.expect_err("there is no answer");
+        let ExecutionError::Call { method, source } = &error else {
+            panic!("{mode:?}: {error}");
+        };
+        assert_eq!(method, "Core_version");
+        assert!(matches!(source, CallError::LocalLimit { .. }), "{source}");
     }
 }
 

@@ -13,7 +13,6 @@ use std::{
     any::TypeId,
     borrow::Cow,
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -35,6 +34,7 @@ use crate::{
     instance::CallOutcome,
     runtime::CallContext,
     state::{BlockLayers, BlockState},
+    unwinding::caught,
     wasm_executor::WasmExecutor,
 };
 
@@ -172,7 +172,7 @@ pub(super) fn with_ahead<'e, S: BlockState, H: HostFunctions, R>(
             let work = move || {
                 let verifying = || verify(executor, &state, beginning, feed);
                 // Nothing that goes wrong here reaches the block.
-                if catch_unwind(AssertUnwindSafe(verifying)).is_err() {
+                if caught(verifying).is_err() {
                     log::warn!(target: "slackwater::ahead", "verifying ahead has panicked");
                 }
                 feed.alive.fetch_sub(1, Ordering::Relaxed);
@@ -206,7 +206,7 @@ fn verify<S: BlockState, H: HostFunctions>(
     }
     // What the block makes of a runtime that does not load, or not begin, the block will say.
     let calls = RuntimeCalls::new(executor, state, beginning.context, &mut extensions);
-    let Ok(calls) = calls else {
+    let Ok(calls) = calls.map(RuntimeCalls::untold) else {
         return;
     };
     extensions.register(VerdictMemoryExt::fill(&feed.memory));

@@ -4,7 +4,7 @@
 //! Invariant: between calls no layer is open but the block's own, and what a rolled back extrinsic
 //! did is gone. Policy is not decided here: see [`super::build`] and [`super::replay`].
 
-use std::any::TypeId;
+use std::{any::TypeId, time::Instant};
 
 use codec::{DecodeAll, Encode};
 use slackwater_host_functions::{HostFunctions, VerdictMemoryExt};
@@ -208,8 +208,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
             calls,
             layers,
             fuel: account,
+            span,
             ..
         } = self;
+        let _block = span.enter();
         let limits = account.of_question();
         let called = layers.layered(
             |layers| calls.call(layers, method, input, &limits),
@@ -240,6 +242,7 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// # Errors
     /// [`ExecutionError`] when the call has no outcome.
     pub fn execute_whole(&mut self, block: &[u8]) -> Result<Phase<()>, ExecutionError> {
+        self.span.record_number_of(block);
         let _block = self.span.enter();
         let limits = self.fuel.of_whole();
         let call = || self.call(EXECUTE, block, &limits);
@@ -253,7 +256,10 @@ impl<'s, S: BlockState, H: HostFunctions> BlockExecution<'s, S, H> {
     /// [`ExecutionError::State`] when calculating the root failed.
     pub fn finish(self) -> Result<BlockChanges, ExecutionError> {
         let state_version = self.runtime().version().state_version();
+        let _block = self.span.enter();
+        let begun = Instant::now();
         let changes = self.layers.finish(state_version)?;
+        metrics::root(begun);
         self.run.executed();
         Ok(changes)
     }

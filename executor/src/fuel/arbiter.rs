@@ -8,7 +8,6 @@
 
 use std::{
     cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -23,6 +22,7 @@ use super::{
     limits::CancelToken,
     page::{Page, is_supported},
 };
+use crate::unwinding::caught;
 
 /// How often the arbiter looks by default.
 pub const ARBITER_PERIOD_DEFAULT: Duration = Duration::from_millis(1);
@@ -81,7 +81,7 @@ impl Watched for Run {
         };
         let used = Fuel(self.page.used());
         // A callback that panics must not leave the run waiting for its answer.
-        let decided = catch_unwind(AssertUnwindSafe(|| callback(used)));
+        let decided = caught(|| callback(used));
         match decided.unwrap_or(Refuel::Stop) {
             Refuel::Extend(Fuel(limit)) if limit > used.0 => {
                 self.asked.store(limit, Ordering::Relaxed);

@@ -32,6 +32,7 @@ pub enum CallOutcome {
 
 /// A call that ended, and what it used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Called {
     /// How it ended.
     pub outcome: CallOutcome,

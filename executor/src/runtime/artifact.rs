@@ -10,7 +10,7 @@ use codec::{Decode, Encode};
 use sp_core::H256;
 use wasmtime::Module;
 
-use super::{Engine, RuntimeError, code::Code};
+use super::{Engine, RuntimeError, code::Code, engine::POOL_LIMITS};
 
 /// Raised with every change of what is made of wasm before it is compiled (an own memory, the template, what counts, what
 /// tells functions apart), of what guests and host agree on beyond the types of imports, or of [`Facts`].
@@ -67,6 +67,8 @@ pub(super) fn key(engine: &Engine, code: &Code, kind: FormKind) -> H256 {
     instrumentation.map(|added| added.hash().0).hash(key);
     engine.snapshots.hash(key);
     engine.heap_extra_min.hash(key);
+    // What the engine's own hash leaves out, and what forms are chosen by.
+    POOL_LIMITS.hash(key);
     H256::from_slice(hasher.0.finalize().as_bytes())
 }
 
@@ -105,9 +107,7 @@ impl<'b> MachineCode<'b> {
         // whose bytes `RuntimeCache::load` has compared with the checksum written beside them, in a folder that nobody else
         // may write to. They are in memory of this process's own, so they do not change while they are read.
         let module = unsafe { Module::deserialize(engine, self.0) };
-        module.map_err(|error| RuntimeError::Compile {
-            reason: format!("{error:#}"),
-        })
+        module.map_err(|error| RuntimeError::of_engine(&error))
     }
 }
 

@@ -38,6 +38,7 @@ pub struct Compilation {
     /// several times slower, and their native stacks twice as deep.
     pub profile_fuel: bool,
     /// Whether code is first made with as little effort as possible, and meanwhile, on one thread, as it should be, which
-    /// then takes its place. What is in the cache of compiled code is taken at once.
+    /// then takes its place. What is in the cache of compiled code is taken at once. The first may need more of the native stack,
+    /// so a guest that comes near its end may meet [`crate::CallError::NativeStack`] until then: an error of this machine.
     pub quick_first: bool,
 }

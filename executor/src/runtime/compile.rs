@@ -7,7 +7,7 @@
 //!
 //! Invariant: all forms are of the same code. Cost: compiling a form takes seconds for a large runtime.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use slackwater_host_functions::HostFunctions;
 use sp_core::H256;
@@ -30,6 +30,8 @@ use crate::{
 struct Later {
     compile: Box<dyn Fn() -> Result<Form, RuntimeError> + Send + Sync>,
     compiled: OnceLock<Result<Form, String>>,
+    /// Held while it is compiled.
+    compiling: Mutex<()>,
 }
 
 impl Later {
@@ -42,16 +44,32 @@ impl Later {
         Self {
             compile: Box::new(compile),
             compiled: OnceLock::new(),
+            compiling: Mutex::new(()),
         }
     }
 
     fn form(&self) -> Result<&Form, CallError> {
-        let compiled = self
-            .compiled
-            .get_or_init(|| (self.compile)().map_err(|error| error.to_string()));
-        compiled.as_ref().map_err(|reason| CallError::Instantiate {
-            reason: reason.clone(),
-        })
+        let failed = |reason: String| CallError::Instantiate { reason };
+        if self.compiled.get().is_none() {
+            let _compiling = self
+                .compiling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if self.compiled.get().is_none() {
+                let made = (self.compile)();
+                // What this machine lacks now it may have the next time.
+                if let Err(error @ RuntimeError::Machine { .. }) = made {
+                    return Err(failed(error.to_string()));
+                }
+                let made = made.map_err(|error| error.to_string());
+                let _only_here = self.compiled.set(made);
+            }
+        }
+        match self.compiled.get() {
+            Some(Ok(form)) => Ok(form),
+            Some(Err(reason)) => Err(failed(reason.clone())),
+            None => Err(failed("it was not compiled".to_owned())),
+        }
     }
 }
 

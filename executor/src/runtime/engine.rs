@@ -46,6 +46,13 @@ const RESIDENT_BYTES_MAX: usize = 40 << 10;
 const RESIDENT_TABLE_BYTES_MAX: usize = 32 << 10;
 /// The engine's own bytecode, for hosts with words of 64 bits, the smaller byte first.
 const PULLEY: &str = "pulley64";
+/// What the engine's pool has room for, and how forms are chosen with it.
+pub(super) const POOL_LIMITS: (usize, usize, usize, u64) = (
+    INSTANCE_BYTES_MAX,
+    TABLE_ELEMENTS_MAX,
+    MEMORY_BYTES_MAX,
+    IMAGE_BYTES_MAX,
+);
 /// Slots kept mapped for a module between calls.
 const WARM_SLOTS_MAX: u32 = 4;
 
@@ -189,7 +196,8 @@ fn new_engine(config: &Config) -> Result<wasmtime::Engine, EngineError> {
 }
 
 fn quick(config: &EngineConfig) -> Result<Option<QuickEngines>, EngineError> {
-    if !config.compilation.quick_first {
+    // With the least effort anyway, nothing would be made again.
+    if !config.compilation.quick_first || config.compilation.optimisation == Optimisation::None {
         return Ok(None);
     }
     let mut config = config.clone();

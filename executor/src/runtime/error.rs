@@ -1,6 +1,9 @@
 //! Why runtime code cannot be loaded. Loading happens before any call, so none of these is ever an
 //! outcome of an extrinsic.
 
+use std::io;
+
+use rustix::io::Errno;
 use slackwater_host_functions::RegisterError;
 use thiserror::Error;
 
@@ -71,10 +74,55 @@ pub enum RuntimeError {
     /// The module could not be made to count its fuel.
     #[error("the runtime cannot be metered: {0}")]
     Instrument(#[from] InstrumentError),
+    /// This machine lacks what the code needs, such as memory; another time it may not.
+    #[error("this machine cannot hold the runtime's compiled code: {reason}")]
+    Machine {
+        /// What the system said.
+        reason: String,
+    },
     /// The module could not be compiled.
     #[error("the runtime does not compile: {reason}")]
     Compile {
         /// The compiler's message.
         reason: String,
     },
+}
+
+impl RuntimeError {
+    /// What the engine says of code it does not take: what the system refused is this machine's, all else the code's.
+    pub(super) fn of_engine(error: &wasmtime::Error) -> Self {
+        let by_system = error.chain().any(|cause| {
+            cause.is::<io::Error>() || cause.is::<Errno>() || cause.is::<memfd::Error>()
+        });
+        let reason = format!("{error:#}");
+        if by_system {
+            Self::Machine { reason }
+        } else {
+            Self::Compile { reason }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_not_the_fault_of_the_code() {
+        let refused = wasmtime::Error::new(Errno::NOMEM).context("mapping code");
+        let RuntimeError::Machine { reason } = RuntimeError::of_engine(&refused) else {
+            panic!("it is the machine's");
+        };
+        assert!(reason.starts_with("mapping code: "), "{reason}");
+        let file = wasmtime::Error::new(io::Error::other("no file"));
+        assert!(matches!(
+            RuntimeError::of_engine(&file),
+            RuntimeError::Machine { .. }
+        ));
+        let code = wasmtime::Error::msg("too large").context("a function");
+        assert!(matches!(
+            RuntimeError::of_engine(&code),
+            RuntimeError::Compile { .. }
+        ));
+    }
 }

@@ -67,9 +67,7 @@ impl Form {
             names,
             ..
         } = prepared;
-        let failed = |error: wasmtime::Error| RuntimeError::Compile {
-            reason: format!("{error:#}"),
-        };
+        let failed = |error: wasmtime::Error| RuntimeError::of_engine(&error);
         let (memory, memory_pages_made) = find_memory(&module)?;
         let heap_base = find_heap_base(&module)?;
         let mut linker = Linker::new(wasmtime(engine, facts.pooled));

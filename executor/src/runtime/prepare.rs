@@ -14,6 +14,7 @@ use super::{
     code::{Code, Unpacked},
     own_memory::{initial_pages, own_memory},
     template::{NotResettable, Template, template},
+    version,
 };
 use crate::fuel::{Profiled, instrument_on, profiled};
 
@@ -72,7 +73,12 @@ impl Prepared {
             && let Some(bytes) = cache.load(*key)
         {
             match Self::read(engine, bytes) {
-                Ok(prepared) => return Ok(prepared),
+                Ok(prepared) => {
+                    cache.used();
+                    return Ok(prepared);
+                }
+                // The file is good, and compiling would find the same.
+                Err(error @ RuntimeError::Machine { .. }) => return Err(error),
                 Err(why) => cache.refuse(*key, &why),
             }
         }
@@ -94,12 +100,13 @@ impl Prepared {
         Ok(prepared)
     }
 
-    fn read(engine: &Engine, bytes: Vec<u8>) -> Result<Self, String> {
+    fn read(engine: &Engine, bytes: Vec<u8>) -> Result<Self, RuntimeError> {
         let artifact = Artifact::whole(bytes);
-        let (facts, machine_code) = artifact.split().ok_or("it cannot be read")?;
-        let module = machine_code
-            .load(wasmtime(engine, facts.pooled))
-            .map_err(|error| error.to_string())?;
+        let unreadable = || RuntimeError::Compile {
+            reason: "what is known of it cannot be read".to_owned(),
+        };
+        let (facts, machine_code) = artifact.split().ok_or_else(unreadable)?;
+        let module = machine_code.load(wasmtime(engine, facts.pooled))?;
         Ok(Self {
             module,
             facts,
@@ -115,6 +122,8 @@ impl Prepared {
         effort: Effort,
     ) -> Result<Self, RuntimeError> {
         let unpacked = code.unpacked()?;
+        // Code with broken sections is refused in the end; it need not be compiled for that.
+        version::from_sections(unpacked.version.as_deref(), unpacked.apis.as_deref())?;
         let wasm = &unpacked.wasm;
         let compiler = Compiler { engine, effort };
         match kind {
@@ -163,10 +172,11 @@ impl Prepared {
                 }
                 let extra = extra(engine, &facts);
                 let larger = own_memory(wasm, extra)?;
-                // What the pool has no room for is made without it.
-                compiler
-                    .pooled(&larger, facts.clone())
-                    .or_else(|_| compiler.compile(wasm, facts))
+                match compiler.pooled(&larger, facts.clone()) {
+                    // What the pool has no room for is made without it.
+                    Err(RuntimeError::Compile { .. }) => compiler.compile(wasm, facts),
+                    made => made,
+                }
             }
         }
     }
@@ -256,9 +266,7 @@ impl Compiler<'_> {
     }
 
     fn module(&self, pooled: bool, wasm: &[u8]) -> Result<(Module, Source), RuntimeError> {
-        let failed = |error: wasmtime::Error| RuntimeError::Compile {
-            reason: format!("{error:#}"),
-        };
+        let failed = |error: wasmtime::Error| RuntimeError::of_engine(&error);
         let target = wasmtime(self.engine, pooled);
         let quick = self.engine.quick.as_ref();
         let Some(quick) = quick.filter(|_| self.effort == Effort::Quick) else {
@@ -308,6 +316,7 @@ mod tests {
     fn what_is_compiled_has_not_changed_since_the_key_did() {
         let wasm = wat::parse_str(MODULE).expect("a module");
         let own = own_memory(&wasm, 0).expect("valid");
+        let larger = own_memory(&wasm, 3).expect("valid");
         let made = template(&own).expect("resettable").wasm;
         let mut hash = Params::new().hash_length(16).to_state();
         for meter in [Meter::Slacked, Meter::Checked, Meter::Off] {
@@ -321,7 +330,7 @@ mod tests {
                     depth_bytes_max: 1 << 19,
                 });
                 let engine = Engine::new(&config.engine()).expect("an engine");
-                for wasm in [&own, &made] {
+                for wasm in [&own, &larger, &made] {
                     let (metered, _) = metered(&engine, wasm).expect("it can count");
                     hash.update(metered.as_ref().unwrap_or(wasm));
                 }

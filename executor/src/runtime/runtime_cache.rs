@@ -2,8 +2,9 @@
 //!
 //! A file holds one form of one runtime, under a name that everything it depends on goes into. Invariant: what is given out
 //! is byte for byte what was stored under that name; a file of which that is not so is removed, and counts as absent. Files
-//! appear whole, by a rename. The folder belongs to this user and nobody else may enter it, else it is refused; it is
-//! opened once, so that another in its place is never met. Cost: a hash of the file, at some GB/s.
+//! appear whole, by a rename. The folder belongs to this user and nobody else may enter it, else it is refused, when it
+//! is opened and whenever something is taken from it; it is opened once, so that another in its place is never met. Cost: a
+//! hash of the file, at some GB/s.
 
 use std::{
     fmt,
@@ -42,10 +43,15 @@ const HEAD_BYTES: usize = 8 + 4 + 32 + 8 + CHECKSUM_BYTES;
 /// What names of files end with.
 const SUFFIX: &str = ".code";
 const TEMPORARY: &str = ".new";
+/// Names of half written files that are tried before giving up.
+const NAMES_TRIED: u32 = 1_000;
 /// How old a file is that nobody finishes any more.
 const STALE: Duration = Duration::from_secs(3_600);
 
 /// Where compiled code is kept between processes.
+///
+/// Code is written before the first who asked for it has it, so a folder on a disk that hangs makes those wait who want this
+/// runtime.
 ///
 /// ```
 /// use slackwater_executor::{ExecutorConfig, runtime::RuntimeCacheConfig};
@@ -54,11 +60,13 @@ const STALE: Duration = Duration::from_secs(3_600);
 /// assert!(config.runtime_cache.is_some());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RuntimeCacheConfig {
     /// The folder, which is made if it is not there. It must belong to the user of the process, and give nobody else any
     /// right: what is in it is run.
     pub folder: PathBuf,
-    /// Bytes that all files may have together. Default: [`CACHE_BYTES_MAX_DEFAULT`]. What was used longest ago goes first.
+    /// Bytes that all files may have together. Default: [`CACHE_BYTES_MAX_DEFAULT`]. What was used longest ago goes first. One that
+    /// is being written comes on top.
     pub bytes_max: u64,
     /// A secret that the checksum of every file is made with, so that only who knows it can write one that is taken.
     /// Default: none, and the checksum tells accidents only.
@@ -141,6 +149,7 @@ pub enum RuntimeCacheError {
 
 /// What has become of compiled code on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct RuntimeCacheCounts {
     /// Asked for and found.
     pub hits: u64,
@@ -169,8 +178,44 @@ enum Refused {
     Length,
     #[error("its checksum is not that of what it holds")]
     Checksum,
-    #[error("it cannot be read: {0}")]
-    Unreadable(io::ErrorKind),
+}
+
+/// Why there is nothing to be had under a name.
+enum NotTaken {
+    /// There is no file.
+    Absent,
+    /// There is one that must not be used.
+    Refused(Refused),
+    /// There may be one, which cannot be read now.
+    Unreadable(io::Error),
+}
+
+impl From<Refused> for NotTaken {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<io::Error> for NotTaken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Refused::Length.into(),
+            // A folder has that name.
+            io::ErrorKind::IsADirectory => Refused::NotOurs.into(),
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
+impl From<Errno> for NotTaken {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::Absent,
+            // A link.
+            Errno::LOOP => Refused::NotOurs.into(),
+            errno => Self::Unreadable(errno.into()),
+        }
+    }
 }
 
 /// A folder of compiled code.
@@ -204,7 +249,27 @@ impl RuntimeCache {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = open(path, flags, Mode::empty()).map_err(failed)?;
-        let stat = fstat(&folder).map_err(failed)?;
+        let cache = Self {
+            config: config.clone(),
+            folder,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        };
+        cache.check_private()?;
+        cache.clear_up(None);
+        Ok(cache)
+    }
+
+    /// Whether the folder is this user's alone, still.
+    fn check_private(&self) -> Result<(), RuntimeCacheError> {
+        let path = &self.config.folder;
+        let stat = fstat(&self.folder).map_err(|errno| RuntimeCacheError::Folder {
+            path: path.clone(),
+            source: errno.into(),
+        })?;
         let user = geteuid().as_raw();
         if stat.st_uid != user {
             return Err(RuntimeCacheError::Foreign {
@@ -220,15 +285,7 @@ impl RuntimeCache {
                 mode,
             });
         }
-        Ok(Self {
-            config: config.clone(),
-            folder,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            stored: AtomicU64::new(0),
-            evicted: AtomicU64::new(0),
-        })
+        Ok(())
     }
 
     /// What has happened so far.
@@ -243,25 +300,39 @@ impl RuntimeCache {
         }
     }
 
-    /// What was stored under `key`, whole; `None` if nothing was, or it is not whole any more.
+    /// What was stored under `key`, whole; `None` if nothing was, or it is not whole any more, or cannot be read now.
     pub(super) fn load(&self, key: H256) -> Option<Vec<u8>> {
+        if let Err(error) = self.check_private() {
+            log::warn!(target: "slackwater::runtime", "compiled code on disk is not used: {error}");
+            self.missed();
+            return None;
+        }
         let name = name(key);
         match self.read(&name, key) {
-            Ok(Some(bytes)) => {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                metrics::cached("hit");
-                Some(bytes)
-            }
-            Ok(None) => {
-                self.misses.fetch_add(1, Ordering::Relaxed);
-                metrics::cached("miss");
-                None
-            }
-            Err(why) => {
-                self.refuse(key, &why);
-                None
+            Ok(bytes) => return Some(bytes),
+            Err(NotTaken::Absent) => self.missed(),
+            Err(NotTaken::Refused(why)) => self.refuse(key, &why),
+            Err(NotTaken::Unreadable(error)) => {
+                log::warn!(
+                    target: "slackwater::runtime",
+                    "compiled code in {} cannot be read, and is made anew: {error}",
+                    self.config.folder.join(&name).display()
+                );
+                self.missed();
             }
         }
+        None
+    }
+
+    /// What was loaded last is in use.
+    pub(super) fn used(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        metrics::cached("hit");
+    }
+
+    fn missed(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        metrics::cached("miss");
     }
 
     /// Removes what is stored under `key`, which cannot be used.
@@ -277,17 +348,12 @@ impl RuntimeCache {
         let _absent_then = unlinkat(&self.folder, &name, AtFlags::empty());
     }
 
-    fn read(&self, name: &str, key: H256) -> Result<Option<Vec<u8>>, Refused> {
+    fn read(&self, name: &str, key: H256) -> Result<Vec<u8>, NotTaken> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.folder, name, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(Refused::NotOurs),
-            Err(errno) => return Err(Refused::Unreadable(io::Error::from(errno).kind())),
-        };
-        let stat = fstat(&file).map_err(|errno| unreadable(&errno.into()))?;
+        let file = File::from(openat(&self.folder, name, flags, Mode::empty())?);
+        let stat = fstat(&file)?;
         if !is_ours(&stat) {
-            return Err(Refused::NotOurs);
+            return Err(Refused::NotOurs.into());
         }
         let length = u64::try_from(stat.st_size).unwrap_or(0);
         let bytes = self.checked(&file, length, key)?;
@@ -303,45 +369,46 @@ impl RuntimeCache {
                 last_modification: now,
             },
         );
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// Reads a file of that length that is to hold what is named `key`.
-    fn checked(&self, mut file: &File, length: u64, key: H256) -> Result<Vec<u8>, Refused> {
+    fn checked(&self, mut file: &File, length: u64, key: H256) -> Result<Vec<u8>, NotTaken> {
         let mut head = [0; HEAD_BYTES];
-        file.read_exact(&mut head)
-            .map_err(|error| unreadable(&error))?;
+        file.read_exact(&mut head)?;
         let (magic, rest) = split::<8>(&head)?;
         let (version, rest) = split::<4>(rest)?;
         let (found_key, rest) = split::<32>(rest)?;
         let (found_length, checksum) = split::<8>(rest)?;
         if magic != MAGIC {
-            return Err(Refused::Foreign);
+            return Err(Refused::Foreign.into());
         }
         let version = u32::from_le_bytes(*version);
         if version != VERSION {
-            return Err(Refused::Version(version));
+            return Err(Refused::Version(version).into());
         }
         if *found_key != key.0 {
-            return Err(Refused::Key);
+            return Err(Refused::Key.into());
         }
         let found_length = u64::from_le_bytes(*found_length);
         if found_length.checked_add(HEAD_BYTES as u64) != Some(length)
             || length > self.config.bytes_max
         {
-            return Err(Refused::Length);
+            return Err(Refused::Length.into());
         }
         let capacity = usize::try_from(found_length).map_err(|_too_large| Refused::Length)?;
-        let mut bytes = Vec::with_capacity(capacity);
+        let mut bytes = Vec::new();
+        bytes
+            .try_reserve_exact(capacity)
+            .map_err(|error| io::Error::new(io::ErrorKind::OutOfMemory, error))?;
         let mut rest = file.take(found_length.saturating_add(1));
-        rest.read_to_end(&mut bytes)
-            .map_err(|error| unreadable(&error))?;
+        rest.read_to_end(&mut bytes)?;
         if bytes.len() != capacity {
-            return Err(Refused::Length);
+            return Err(Refused::Length.into());
         }
         // `blake2b_simd` compares in constant time.
         if self.checksum(key, &bytes) != *checksum {
-            return Err(Refused::Checksum);
+            return Err(Refused::Checksum.into());
         }
         Ok(bytes)
     }
@@ -377,11 +444,16 @@ impl RuntimeCache {
             Ok(()) => {
                 self.stored.fetch_add(1, Ordering::Relaxed);
                 metrics::cached("stored");
-                if let Err(error) = self.evict(&name) {
-                    self.warn("not cleared up", &error);
-                }
             }
             Err(error) => self.warn("not kept", &error),
+        }
+        self.clear_up(Some(&name));
+    }
+
+    /// Removes what is too much, but never `kept`.
+    fn clear_up(&self, kept: Option<&str>) {
+        if let Err(error) = self.evict(kept) {
+            self.warn("not cleared up", &error);
         }
     }
 
@@ -394,19 +466,13 @@ impl RuntimeCache {
     }
 
     fn write(&self, name: &str, key: H256, bytes: &[u8]) -> io::Result<()> {
-        static WRITTEN: AtomicU64 = AtomicU64::new(0);
-        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{name}.{}-{number}{TEMPORARY}", getpid().as_raw_nonzero());
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        let (temporary, mut file) = self.create(name)?;
         let mut head = Vec::with_capacity(HEAD_BYTES);
         head.extend_from_slice(MAGIC);
         head.extend_from_slice(&VERSION.to_le_bytes());
         head.extend_from_slice(&key.0);
         head.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         head.extend_from_slice(self.checksum(key, bytes).as_bytes());
-        let mut file = File::from(file);
         let written = file
             .write_all(&head)
             .and_then(|()| file.write_all(bytes))
@@ -417,8 +483,27 @@ impl RuntimeCache {
         written
     }
 
+    /// A file for what will be called `name`. Numbers begin anew with every process, and in a container all have the same
+    /// identifier: what one that was killed left must not be in the way.
+    fn create(&self, name: &str) -> io::Result<(String, File)> {
+        static WRITTEN: AtomicU64 = AtomicU64::new(0);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let process = getpid().as_raw_nonzero();
+        for _ in 0..NAMES_TRIED {
+            let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+            let temporary = format!("{name}.{process}-{number}{TEMPORARY}");
+            match openat(&self.folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok((temporary, file.into())),
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
     /// Removes what was used longest ago until there is not too much, but never `kept`; and what was left half written.
-    fn evict(&self, kept: &str) -> io::Result<()> {
+    fn evict(&self, kept: Option<&str>) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in Dir::read_from(&self.folder)? {
             let entry = entry?;
@@ -448,14 +533,23 @@ impl RuntimeCache {
         }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
-        for (_, size, name) in files.iter().filter(|(_, _, name)| name != kept) {
+        let others = files
+            .iter()
+            .filter(|(_, _, name)| Some(name.as_str()) != kept);
+        for (_, size, name) in others {
             if total <= self.config.bytes_max {
                 break;
             }
-            unlinkat(&self.folder, name.as_str(), AtFlags::empty())?;
-            self.evicted.fetch_add(1, Ordering::Relaxed);
-            metrics::cached("evicted");
             total -= size;
+            match unlinkat(&self.folder, name.as_str(), AtFlags::empty()) {
+                Ok(()) => {
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                    metrics::cached("evicted");
+                }
+                // Another process clears up too.
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         Ok(())
     }
@@ -470,13 +564,6 @@ fn is_ours(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_uid == geteuid().as_raw()
         && stat.st_mode & 0o022 == 0
-}
-
-fn unreadable(error: &io::Error) -> Refused {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => Refused::Length,
-        kind => Refused::Unreadable(kind),
-    }
 }
 
 fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Refused> {

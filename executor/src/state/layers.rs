@@ -9,11 +9,7 @@
 //! Invariant: a layer rolled back leaves no trace. Cost: opening is constant, commit and rollback
 //! are proportional to the keys the layer touched.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    time::Instant,
-};
+use std::{collections::BTreeMap, panic::resume_unwind};
 
 use sp_core::{
     Blake2Hasher,
@@ -31,8 +27,8 @@ use super::{
 };
 use crate::{
     fuel::StateMeter,
-    metrics,
     timing::{self, Phase},
+    unwinding::caught,
 };
 
 const LOCKSTEP: &str = "layers are opened and closed in pairs";
@@ -135,13 +131,13 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
         let mut storage =
             MeteredStorage::new(&mut self.overlay, &state, &mut self.extensions, &mut empty);
         let access = &mut self.access;
-        let result = catch_unwind(AssertUnwindSafe(|| match access {
+        let result = caught(|| match access {
             None => guest(&mut storage),
             Some(AccessLog { notes, .. }) => guest(&mut Noting {
                 storage: &mut storage,
                 notes,
             }),
-        }));
+        });
         // The overlay rolls back what the guest has left open, and knows nothing of extensions.
         for _ in depth..self.overlay.transaction_depth() {
             self.extensions
@@ -218,14 +214,11 @@ impl<'s, S: BlockState> BlockLayers<'s, S> {
     /// [`StateError`] when reading state failed, or when the trie library panicked.
     pub fn finish(self, state_version: StateVersion) -> Result<BlockChanges, StateError> {
         let _root = timing::enter(Phase::Root);
-        let begun = Instant::now();
         // The layers are given up either way, so no broken state is seen afterwards.
-        catch_unwind(AssertUnwindSafe(|| self.drain(state_version)))
-            .unwrap_or_else(|_panic| {
-                let reason = "the trie library panicked while it calculated the root".to_owned();
-                Err(StateError::Trie { reason })
-            })
-            .inspect(|_| metrics::root(begun))
+        caught(|| self.drain(state_version)).unwrap_or_else(|_panic| {
+            let reason = "the trie library panicked while it calculated the root".to_owned();
+            Err(StateError::Trie { reason })
+        })
     }
 
     fn drain(mut self, state_version: StateVersion) -> Result<BlockChanges, StateError> {

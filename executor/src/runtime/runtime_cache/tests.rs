@@ -25,6 +25,8 @@ fn what_is_stored_is_found_by_the_next_process() {
     cache(&path).store(KEY, b"machine code");
     let next = cache(&path);
     assert_eq!(next.load(KEY).as_deref(), Some(&b"machine code"[..]));
+    assert_eq!(next.counts().hits, 0, "nobody has used it yet");
+    next.used();
     assert_eq!(next.load(H256([8; 32])), None);
     let counts = next.counts();
     assert_eq!((counts.hits, counts.misses, counts.refused), (1, 1, 0));
@@ -147,6 +149,67 @@ fn what_was_used_longest_ago_goes_first() {
     assert_eq!(cache.counts().evicted, 1);
     cache.store(H256([9; 32]), &vec![0; 4_000]);
     assert_eq!(cache.load(H256([9; 32])), None, "more than all may have");
+}
+
+#[test]
+fn what_was_left_half_written_is_in_nobodys_way() {
+    let (_parent, path) = folder();
+    let cache = cache(&path);
+    // As of processes that were killed while they wrote, and had the identifier of this one.
+    let left = |number: u64| {
+        let process = std::process::id();
+        path.join(format!("{}.{process}-{number}{TEMPORARY}", name(KEY)))
+    };
+    for number in 0..500 {
+        std::fs::write(left(number), "half").expect("written");
+    }
+    cache.store(KEY, b"machine code");
+    assert_eq!(cache.counts().stored, 1);
+    assert!(cache.load(KEY).is_some());
+    // Nobody finishes them after an hour.
+    let old = SystemTime::now() - 2 * STALE;
+    let file = File::options().write(true).open(left(7)).expect("there");
+    file.set_modified(old).expect("set");
+    RuntimeCache::open(&RuntimeCacheConfig::new(&path)).expect("a cache");
+    assert!(!left(7).exists());
+    assert!(left(8).exists(), "somebody may be writing it");
+}
+
+#[test]
+fn a_folder_that_is_opened_to_others_is_not_used_any_more() {
+    let (_parent, path) = folder();
+    let cache = cache(&path);
+    cache.store(KEY, b"machine code");
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).expect("changed");
+    assert_eq!(cache.load(KEY), None);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).expect("changed");
+    assert!(cache.load(KEY).is_some());
+    assert_eq!(cache.counts().misses, 1);
+}
+
+#[test]
+fn what_the_system_refuses_for_now_is_not_removed() {
+    let passing = |error: NotTaken| matches!(error, NotTaken::Unreadable(_));
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
+        assert!(passing(errno.into()), "{errno}");
+        assert!(passing(io::Error::from(errno).into()), "{errno}");
+    }
+    assert!(matches!(Errno::NOENT.into(), NotTaken::Absent));
+    assert!(matches!(Errno::LOOP.into(), NotTaken::Refused(_)));
+}
+
+#[test]
+fn what_is_too_much_goes_when_the_folder_is_opened() {
+    let (_parent, path) = folder();
+    let bytes = vec![0; 1_000];
+    let size = (bytes.len() + HEAD_BYTES) as u64;
+    for number in 0..4 {
+        cache(&path).store(H256([number; 32]), &bytes);
+    }
+    let config = RuntimeCacheConfig::new(&path).with_bytes_max(2 * size);
+    let smaller = RuntimeCache::open(&config).expect("a cache");
+    assert_eq!(smaller.counts().evicted, 2);
+    assert_eq!(std::fs::read_dir(&path).expect("a folder").count(), 2);
 }
 
 #[test]
