@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(admit(1, 100), whole(1, 100), "no guest runs");
         let limits = LogLimits {
             message_bytes_max: 10,
-            call_bytes_max: 6 * LINE_BYTES + 300,
+            call_bytes_max: 4 * LINE_BYTES + (2 + 10) + (2 + 10) + 256 + 10,
         };
         let outer = begin_call(limits);
         assert_eq!(admit(2, 10), whole(2, 10));
