@@ -13,8 +13,12 @@ use std::{
 
 use schnellru::{ByLength, LruMap};
 use slackwater_host_functions::{HostFunctions, LogLimits, SlackwaterHostFunctions};
-use sp_core::traits::{
-    CallContext as ClientContext, CodeExecutor, FetchRuntimeCode, ReadRuntimeVersion, RuntimeCode,
+use sp_core::{
+    H256,
+    traits::{
+        CallContext as ClientContext, CodeExecutor, FetchRuntimeCode, ReadRuntimeVersion,
+        RuntimeCode,
+    },
 };
 use sp_externalities::Externalities;
 use thiserror::Error;
@@ -25,7 +29,7 @@ use crate::{
     block::ExecutionError,
     runtime::{EngineError, RuntimeCacheConfig},
     unwinding::caught,
-    wasm_executor::{CallForm, Place, VersionError},
+    wasm_executor::{CallForm, VersionError},
 };
 
 /// Why a call of a client has no result.
@@ -264,18 +268,18 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
                 "limits of queries need a meter that guests carry: `Slacked` or `Checked`",
             ));
         }
-        let runtimes = ByLength::new(self.config.runtimes_max.max(1));
+        let names = ByLength::new(self.config.runtimes_max.max(1));
         Ok(SlackwaterExecutor {
             executor: WasmExecutor::new(self.config)?,
             limits: self.limits,
             cancel: None,
-            runtimes: Arc::new(Mutex::new(LruMap::new(runtimes))),
+            names: Arc::new(Mutex::new(LruMap::new(names))),
         })
     }
 }
 
-/// Runtimes by the hash that the client gives their code.
-type Runtimes = Arc<Mutex<LruMap<Vec<u8>, Place, ByLength>>>;
+/// Hashes of code by the hash that the client gives it.
+type Names = Arc<Mutex<LruMap<Vec<u8>, H256, ByLength>>>;
 
 /// An executor for Substrate clients. Cloning is cheap; clones share everything but [`Self::cancelled_by`].
 ///
@@ -294,7 +298,7 @@ pub struct SlackwaterExecutor<H = SlackwaterHostFunctions> {
     executor: WasmExecutor<H>,
     limits: OffchainLimits,
     cancel: Option<CancelToken>,
-    runtimes: Runtimes,
+    names: Names,
 }
 
 impl<H> Clone for SlackwaterExecutor<H> {
@@ -303,7 +307,7 @@ impl<H> Clone for SlackwaterExecutor<H> {
             executor: self.executor.clone(),
             limits: self.limits,
             cancel: self.cancel.clone(),
-            runtimes: Arc::clone(&self.runtimes),
+            names: Arc::clone(&self.names),
         }
     }
 }
@@ -348,9 +352,9 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
     /// # Errors
     /// [`CodeExecutorError::NoCode`] and [`CodeExecutorError::Runtime`].
     pub fn runtime(&self, code: &RuntimeCode<'_>) -> Result<Arc<Runtime>, CodeExecutorError> {
-        let lock = || self.runtimes.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().get(&code.hash).map(|place| Arc::clone(place));
-        if let Some(place) = &known {
+        let lock = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&code.hash).copied();
+        if let Some(place) = known.and_then(|hash| self.executor.known_place(hash)) {
             // Held only while it is compiled.
             let runtime = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(runtime) = runtime {
@@ -358,9 +362,8 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
             }
         }
         let bytes = code.fetch_runtime_code().ok_or(CodeExecutorError::NoCode)?;
-        let place = known.unwrap_or_else(|| self.executor.place(&bytes));
-        let runtime = self.executor.runtime_in(&place, &bytes)?;
-        lock().insert(code.hash.clone(), place);
+        let runtime = self.executor.runtime(&bytes)?;
+        lock().insert(code.hash.clone(), runtime.code_hash());
         Ok(runtime)
     }
 

@@ -195,15 +195,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// # Errors
     /// [`RuntimeError`] when the code cannot be loaded; nothing is cached then.
     pub fn runtime(&self, code: &[u8]) -> Result<Arc<Runtime>, RuntimeError> {
-        self.runtime_in(&self.place(code), code)
-    }
-
-    /// The runtime of that place, which is that of `code`.
-    pub(crate) fn runtime_in(
-        &self,
-        place: &Place,
-        code: &[u8],
-    ) -> Result<Arc<Runtime>, RuntimeError> {
+        let place = self.place(code);
         // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
         let mut runtime = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*runtime {
@@ -215,13 +207,21 @@ impl<H: HostFunctions> WasmExecutor<H> {
         *runtime = Some(Arc::clone(&loaded));
         drop(runtime);
         if loaded.is_provisional() {
-            self.improve(code, place);
+            self.improve(code, &place);
         }
         Ok(loaded)
     }
 
+    /// Where the runtime of the code with this hash is, or will be, if it was asked for before and is still kept.
+    pub(crate) fn known_place(&self, code_hash: H256) -> Option<Place> {
+        let runtimes = self.shared.runtimes.lock();
+        let mut runtimes = runtimes.unwrap_or_else(PoisonError::into_inner);
+        let key = (code_hash, self.shared.instrumentation);
+        runtimes.get(&key).map(|place| Arc::clone(place))
+    }
+
     /// Where the runtime of `code` is, or will be.
-    pub(crate) fn place(&self, code: &[u8]) -> Place {
+    fn place(&self, code: &[u8]) -> Place {
         let code_hash = self.shared.hashes.of(code);
         let mut runtimes = self
             .shared
