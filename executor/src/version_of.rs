@@ -22,7 +22,7 @@ impl<H: HostFunctions> RuntimeVersionOf for SlackwaterExecutor<H> {
         let runtime = self.runtime(runtime_code).map_err(refusal)?;
         let version = runtime.version();
         if *version == Default::default() {
-            return Err(Error::VersionInvalid);
+            return Err(Error::ApiError("Unknown version".into()));
         }
         // Field by field: the client's type may be that of the release before.
         Ok(RuntimeVersion {
