@@ -231,7 +231,8 @@ impl<H: HostFunctions> SlackwaterExecutorBuilder<H> {
         self
     }
 
-    /// Whether code runs before it is compiled as well as it can be: [`crate::runtime::Compilation::quick_first`]. It does not by default.
+    /// Whether queries run code before it is compiled as well as it can be: [`crate::runtime::Compilation::quick_first`]. They do not
+    /// by default.
     #[must_use]
     pub fn with_quick_start(mut self, quick: bool) -> Self {
         self.config.compilation.quick_first = quick;
@@ -347,22 +348,23 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
         Ok(self)
     }
 
-    /// The runtime that a client names.
+    /// The runtime that a client names, for calls in `context`.
     ///
     /// # Errors
     /// [`CodeExecutorError::NoCode`] and [`CodeExecutorError::Runtime`].
-    pub fn runtime(&self, code: &RuntimeCode<'_>) -> Result<Arc<Runtime>, CodeExecutorError> {
+    pub fn runtime(
+        &self,
+        code: &RuntimeCode<'_>,
+        context: CallContext,
+    ) -> Result<Arc<Runtime>, CodeExecutorError> {
         let lock = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&code.hash).copied();
-        if let Some(place) = known.and_then(|hash| self.executor.known_place(hash)) {
-            // Held only while it is compiled.
-            let runtime = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(runtime) = runtime {
-                return Ok(runtime);
-            }
+        let place = known.and_then(|hash| self.executor.known_place(hash));
+        if let Some(runtime) = place.and_then(|place| place.get(context)) {
+            return Ok(runtime);
         }
         let bytes = code.fetch_runtime_code().ok_or(CodeExecutorError::NoCode)?;
-        let runtime = self.executor.runtime(&bytes)?;
+        let runtime = self.executor.runtime_for(&bytes, context)?;
         lock().insert(code.hash.clone(), runtime.code_hash());
         Ok(runtime)
     }
@@ -399,7 +401,7 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
     ) -> Result<Called, CodeExecutorError> {
         // A deadline is that of the whole query, with the loading of its code.
         let limits = self.limits(context);
-        let runtime = self.runtime(code)?;
+        let runtime = self.runtime(code, context)?;
         let config = self.executor.config();
         let heap = config.heap(context, code.heap_pages);
         let form = CallForm {

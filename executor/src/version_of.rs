@@ -11,7 +11,7 @@ use slackwater_host_functions::HostFunctions;
 use sp_core::traits::RuntimeCode;
 use sp_externalities::Externalities;
 
-use crate::{CodeExecutorError, SlackwaterExecutor};
+use crate::{CallContext, CodeExecutorError, SlackwaterExecutor};
 
 impl<H: HostFunctions> RuntimeVersionOf for SlackwaterExecutor<H> {
     fn runtime_version(
@@ -19,7 +19,8 @@ impl<H: HostFunctions> RuntimeVersionOf for SlackwaterExecutor<H> {
         _: &mut dyn Externalities,
         runtime_code: &RuntimeCode<'_>,
     ) -> Result<RuntimeVersion> {
-        let runtime = self.runtime(runtime_code).map_err(refusal)?;
+        let runtime = self.runtime(runtime_code, CallContext::Offchain);
+        let runtime = runtime.map_err(refusal)?;
         let version = runtime.version();
         if *version == Default::default() {
             return Err(Error::ApiError("Unknown version".into()));

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Instant,
 };
 
@@ -40,8 +40,37 @@ const CORE_VERSION: &str = "Core_version";
 /// times what `Core_version` of published runtimes uses.
 const VERSION_LIMIT: Fuel = Fuel(1_000_000_000);
 
-/// One place per runtime, held while it compiles, so that others wait for that runtime only.
-pub(crate) type Place = Arc<Mutex<Option<Arc<Runtime>>>>;
+/// Where a runtime is, or will be.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// Held while it is compiled first, so that others wait for that runtime only.
+    runtime: Mutex<Option<Arc<Runtime>>>,
+    /// Held while better code is made than what is there.
+    improving: Mutex<()>,
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Runtime>>> {
+        // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The runtime, if it is there and will do for `context`.
+    pub(crate) fn get(&self, context: CallContext) -> Option<Arc<Runtime>> {
+        self.lock()
+            .clone()
+            .filter(|runtime| !runtime.is_provisional() || effort(context) == Effort::Quick)
+    }
+}
+
+/// What code for calls in `context` is worth. For blocks, the best: code made quickly may need more of the native stack, and
+/// refuse on this machine what others take.
+fn effort(context: CallContext) -> Effort {
+    match context {
+        CallContext::Offchain => Effort::Quick,
+        CallContext::Build | CallContext::Import => Effort::Full,
+    }
+}
 
 /// How a call is made.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +103,7 @@ struct Shared {
     engine: Engine,
     instrumentation: Option<H256>,
     fuel_rules: Option<(ConsensusFuel, H256)>,
-    runtimes: Mutex<LruMap<RuntimeKey, Place, ByLength>>,
+    runtimes: Mutex<LruMap<RuntimeKey, Arc<Place>, ByLength>>,
     hashes: CodeHashes,
     /// What all calls together may use.
     memory: Option<Arc<MemoryBudget>>,
@@ -195,15 +224,35 @@ impl<H: HostFunctions> WasmExecutor<H> {
     /// # Errors
     /// [`RuntimeError`] when the code cannot be loaded; nothing is cached then.
     pub fn runtime(&self, code: &[u8]) -> Result<Arc<Runtime>, RuntimeError> {
+        self.runtime_for(code, CallContext::Import)
+    }
+
+    /// As [`Self::runtime`], for calls in `context`: queries may get code that was made quickly, if the configuration allows it, and
+    /// is being made better ([`crate::runtime::Compilation::quick_first`]); blocks never do.
+    ///
+    /// # Errors
+    /// As [`Self::runtime`].
+    pub fn runtime_for(
+        &self,
+        code: &[u8],
+        context: CallContext,
+    ) -> Result<Arc<Runtime>, RuntimeError> {
         let place = self.place(code);
-        // A panic while compiling leaves the place empty, so a poisoned lock holds no broken data.
-        let mut runtime = place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = &*runtime {
-            return Ok(Arc::clone(runtime));
+        if let Some(runtime) = place.get(context) {
+            return Ok(runtime);
         }
         let config = &self.shared.config;
         let code = Arc::new(Code::new(code, config.code_bytes_max, config.profile));
-        let loaded = Arc::new(self.load(&code, Effort::Quick)?);
+        let mut runtime = place.lock();
+        if runtime.is_some() {
+            drop(runtime);
+            // What has come meanwhile may do.
+            return match place.get(context) {
+                Some(runtime) => Ok(runtime),
+                None => self.improved(&place, &code),
+            };
+        }
+        let loaded = Arc::new(self.load(&code, effort(context))?);
         *runtime = Some(Arc::clone(&loaded));
         drop(runtime);
         if loaded.is_provisional() {
@@ -212,8 +261,22 @@ impl<H: HostFunctions> WasmExecutor<H> {
         Ok(loaded)
     }
 
+    /// The best code for a place that has some: it is made now, unless somebody else makes it.
+    fn improved(&self, place: &Place, code: &Arc<Code>) -> Result<Arc<Runtime>, RuntimeError> {
+        let improving = place.improving.lock();
+        let _improving = improving.unwrap_or_else(PoisonError::into_inner);
+        if let Some(best) = place.get(CallContext::Import) {
+            return Ok(best);
+        }
+        let best = Arc::new(self.load(code, Effort::Full)?);
+        let provisional = place.lock().replace(Arc::clone(&best));
+        // Its instances go when nobody waits for the place any more.
+        drop(provisional);
+        Ok(best)
+    }
+
     /// Where the runtime of the code with this hash is, or will be, if it was asked for before and is still kept.
-    pub(crate) fn known_place(&self, code_hash: H256) -> Option<Place> {
+    pub(crate) fn known_place(&self, code_hash: H256) -> Option<Arc<Place>> {
         let runtimes = self.shared.runtimes.lock();
         let mut runtimes = runtimes.unwrap_or_else(PoisonError::into_inner);
         let key = (code_hash, self.shared.instrumentation);
@@ -221,7 +284,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
     }
 
     /// Where the runtime of `code` is, or will be.
-    fn place(&self, code: &[u8]) -> Place {
+    fn place(&self, code: &[u8]) -> Arc<Place> {
         let code_hash = self.shared.hashes.of(code);
         let mut runtimes = self
             .shared
@@ -230,7 +293,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             .unwrap_or_else(PoisonError::into_inner);
         // `get_or_insert` returns `None` only if the limiter refuses, which `ByLength` does not.
         runtimes
-            .get_or_insert((code_hash, self.shared.instrumentation), Place::default)
+            .get_or_insert((code_hash, self.shared.instrumentation), Arc::default)
             .cloned()
             .unwrap_or_default()
     }
@@ -269,28 +332,22 @@ impl<H: HostFunctions> WasmExecutor<H> {
     }
 
     /// Compiles `code` with full effort, on one thread beside whoever calls, and puts it into its place.
-    fn improve(&self, code: Arc<Code>, place: &Place) {
+    fn improve(&self, code: Arc<Code>, place: &Arc<Place>) {
         let (executor, place) = (self.clone(), Arc::downgrade(place));
         let improve = move || {
+            // If it is gone by now, nobody wants it any more.
+            let Some(place) = place.upgrade() else { return };
             let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-            let loaded = match &one {
-                Ok(one) => one.install(|| executor.load(&code, Effort::Full)),
-                Err(_) => executor.load(&code, Effort::Full),
+            let improved = match &one {
+                Ok(one) => one.install(|| executor.improved(&place, &code)),
+                Err(_) => executor.improved(&place, &code),
             };
-            match (loaded, place.upgrade()) {
-                (Ok(runtime), Some(place)) => {
-                    let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Its instances go when nobody waits for the place any more.
-                    let provisional = lock().replace(Arc::new(runtime));
-                    drop(provisional);
-                }
-                (Err(error), _) => log::warn!(
+            if let Err(error) = improved {
+                log::warn!(
                     target: "slackwater::runtime",
                     "{:?} stays as it was compiled first: {error}",
                     code.hash()
-                ),
-                // Nobody wants it any more.
-                (Ok(_), None) => {}
+                );
             }
         };
         let name = "slackwater-compile".to_owned();
@@ -333,7 +390,7 @@ impl<H: HostFunctions> WasmExecutor<H> {
             .collect();
         drop(runtimes);
         for place in places {
-            let runtime = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let runtime = place.lock().clone();
             if let Some((pool, _)) = runtime.as_ref().and_then(|runtime| runtime.pool()) {
                 pool.trim();
             }

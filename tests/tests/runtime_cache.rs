@@ -14,7 +14,7 @@ use slackwater_executor::{
     call_on_state,
     fuel::Schedule,
     host_functions::SlackwaterHostFunctions,
-    runtime::{Compilation, RuntimeCacheConfig, RuntimeCacheCounts},
+    runtime::{Compilation, Optimisation, RuntimeCacheConfig, RuntimeCacheCounts},
     state::MemoryState,
 };
 use slackwater_runtime_fixtures::{crate_file_or_skip, guest};
@@ -248,7 +248,7 @@ fn what_is_made_otherwise_has_another_name() {
             ..cached(folder.path())
         },
         cached(folder.path()).with_compilation(Compilation {
-            optimisation: slackwater_executor::runtime::Optimisation::None,
+            optimisation: Optimisation::None,
             ..Compilation::default()
         }),
     ];
@@ -360,15 +360,19 @@ fn code_made_quickly_is_replaced_and_does_the_same() {
     };
     let begun = Instant::now();
     let executor = executor(cached(folder.path()).with_compilation(quick));
-    let first = executor.runtime(&code).expect("loads");
+    let for_queries = || {
+        let runtime = executor.runtime_for(&code, CallContext::Offchain);
+        runtime.expect("loads")
+    };
+    let first = for_queries();
     let ready = begun.elapsed();
     assert!(first.is_provisional());
     let provisional = metadata(&executor);
-    let patience = Instant::now() + Duration::from_secs(300);
-    while executor.runtime(&code).expect("loads").is_provisional() {
-        assert!(Instant::now() < patience, "it is never made better");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // Blocks wait.
+    let context = CallContext::Import;
+    let for_blocks = executor.runtime_for(&code, context).expect("loads");
+    assert!(!for_blocks.is_provisional());
+    assert!(!for_queries().is_provisional());
     println!(
         "ready after {ready:.1?}, as it should be after {:.1?}",
         begun.elapsed()
@@ -377,6 +381,32 @@ fn code_made_quickly_is_replaced_and_does_the_same() {
     assert_eq!(counts(&executor).stored, 1, "only what is good is kept");
     // The next process has it at once.
     let next = self::executor(cached(folder.path()).with_compilation(quick));
-    assert!(!next.runtime(&code).expect("loads").is_provisional());
+    let offchain = next.runtime_for(&code, CallContext::Offchain);
+    assert!(!offchain.expect("loads").is_provisional());
     assert_eq!(metadata(&next), provisional);
+}
+
+/// Where nobody asks for blocks, it is replaced all the same.
+#[test]
+fn code_made_quickly_is_replaced_by_itself() {
+    let quick = Compilation {
+        quick_first: true,
+        ..Compilation::default()
+    };
+    let executor = executor(ExecutorConfig::default().with_compilation(quick));
+    let code = answering(7);
+    let is_provisional = || {
+        let runtime = executor.runtime_for(&code, CallContext::Offchain);
+        runtime.expect("loads").is_provisional()
+    };
+    is_provisional();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while is_provisional() {
+        assert!(Instant::now() < patience, "it is never made better");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // What blocks ask for first is never provisional.
+    let code = answering(8);
+    assert!(!executor.runtime(&code).expect("loads").is_provisional());
+    assert!(!is_provisional());
 }

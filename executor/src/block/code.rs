@@ -58,5 +58,5 @@ pub fn load_runtime<H: HostFunctions, S: BlockState>(
     };
     let heap_pages = read(HEAP_PAGES)?.and_then(|bytes| u64::decode(&mut bytes.as_slice()).ok());
     let heap = executor.config().heap(context, heap_pages);
-    Ok((executor.runtime(&code)?, heap))
+    Ok((executor.runtime_for(&code, context)?, heap))
 }

@@ -37,8 +37,8 @@ pub struct Compilation {
     /// Whether guests tell when functions begin and end: see [`crate::profile`]. Needs a meter that guests carry; makes them
     /// several times slower, and their native stacks twice as deep.
     pub profile_fuel: bool,
-    /// Whether code is first made with as little effort as possible, and meanwhile, on one thread, as it should be, which
-    /// then takes its place. What is in the cache of compiled code is taken at once. The first may need more of the native stack,
-    /// so a guest that comes near its end may meet [`crate::CallError::NativeStack`] until then: an error of this machine.
+    /// Whether queries have code that is made with as little effort as possible, until it is made, on one thread, as it
+    /// should be. Blocks wait for that: such code can need several times as much of the native stack, and a block that others
+    /// take would end in [`crate::CallError::NativeStack`] here. What is in the cache of compiled code is taken at once.
     pub quick_first: bool,
 }
