@@ -8,7 +8,8 @@ use sc_executor::{
 use sc_executor_common::{runtime_blob::RuntimeBlob, wasm_runtime::WasmModule};
 use sc_executor_wasmtime::{Config, DeterministicStackLimit, Semantics};
 use slackwater_executor::{
-    CodeExecutorError, ExecutorConfig, Fuel, HeapPages, InstanceMode, Meter, SlackwaterExecutor,
+    CallContext as OwnContext, CodeExecutorError, ExecutorConfig, Fuel, HeapPages, InstanceMode,
+    Meter, SlackwaterExecutor,
     host_functions::{HostFunctions, SlackwaterHostFunctions, StandardHostFunctions},
 };
 use slackwater_tests::rules_for_extrinsics;
@@ -221,7 +222,7 @@ fn precompiled(settings: &Settings, module: &[u8]) -> (TempDir, Vec<Machine>) {
     let code = WrappedRuntimeCode(module.into());
     let code = runtime_code(module, &code);
     for (name, executor) in ours::<SlackwaterHostFunctions>(&settings) {
-        executor.runtime(&code).expect("loads");
+        executor.runtime(&code, OwnContext::Import).expect("loads");
         let counts = executor.wasm_executor().runtime_cache_counts();
         let counts = counts.expect("a cache");
         assert!(counts.stored > 0 || counts.hits > 0, "{name}: {counts:?}");
@@ -232,7 +233,7 @@ fn precompiled(settings: &Settings, module: &[u8]) -> (TempDir, Vec<Machine>) {
         none.expect_err("there is no such entry point");
     }
     let ours = ours::<SlackwaterHostFunctions>(&settings).map(|(name, executor)| {
-        executor.runtime(&code).expect("loads");
+        executor.runtime(&code, OwnContext::Import).expect("loads");
         let counts = executor.wasm_executor().runtime_cache_counts();
         let counts = counts.expect("a cache");
         assert!(counts.hits > 0 && counts.misses == 0, "{name}: {counts:?}");

@@ -2,7 +2,7 @@
 
 use codec::Encode;
 use sc_executor::RuntimeVersionOf;
-use slackwater_executor::host_functions::StandardHostFunctions;
+use slackwater_executor::{CallContext, host_functions::StandardHostFunctions};
 use slackwater_runtime_fixtures::cases::CASES_WASM;
 use sp_core::traits::{ReadRuntimeVersion, WrappedRuntimeCode};
 use sp_state_machine::BasicExternalities;
@@ -25,7 +25,7 @@ fn versions(module: &[u8]) -> Vec<(String, Option<RuntimeVersion>)> {
     let code = runtime_code(module, &code);
     let settings = Settings::default();
     let ours = ours::<StandardHostFunctions>(&settings).map(|(name, executor)| {
-        let runtime = executor.runtime(&code).ok();
+        let runtime = executor.runtime(&code, CallContext::Import).ok();
         (name, runtime.map(|runtime| runtime.version().clone()))
     });
     let theirs = references::<StandardHostFunctions>(&settings).map(|(name, executor)| {
