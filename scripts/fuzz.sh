@@ -44,6 +44,8 @@ fuzz_one() {
                 -artifact_prefix="$place/findings/$target-"
     } >"$place/logs/$target.log" 2>&1 || echo "$target" >>"$scratch/found"
     echo "$((SECONDS - began))" >"$scratch/$target.seconds"
+    # The second line is that of children.
+    times >"$scratch/$target.times"
     rm -rf "${scratch:?}/$target"
 }
 
@@ -57,7 +59,12 @@ done
 wait
 
 touch "$scratch/found"
-printf '\n%-14s %12s %8s %9s  %s\n' target executions seconds features findings
+# What the processor gave it, which is less than the clock says where the machine had other work.
+cpu_seconds() {
+    sed -n '2s/[ms]/ /gp' "$scratch/$1.times" | awk '{ printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }'
+}
+
+printf '\n%-14s %12s %8s %8s %9s  %s\n' target executions seconds cpu features findings
 for target in "${targets[@]}"; do
     log="$place/logs/$target.log"
     executions="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n1)"
@@ -67,7 +74,7 @@ for target in "${targets[@]}"; do
         found="$(sed -n 's/.*Test unit written to //p' "$log" | tail -n1)"
         found="${found:-see $log}"
     fi
-    printf '%-14s %12s %8s %9s  %s\n' \
-        "$target" "${executions:-?}" "$(<"$scratch/$target.seconds")" "${features:-?}" "$found"
+    printf '%-14s %12s %8s %8s %9s  %s\n' "$target" "${executions:-?}" "$(<"$scratch/$target.seconds")" \
+        "$(cpu_seconds "$target")" "${features:-?}" "$found"
 done
 [[ ! -s "$scratch/found" ]] || fail "something was found: the last column"
