@@ -96,9 +96,7 @@ fn call(args: &CallArgs, storage: Storage, input: &[u8]) -> Result<Report, CliEr
         let started = Instant::now();
         let mut limits = limits.clone();
         let deadline = args.deadline.map(Duration::from_millis);
-        // What is too far away for a clock is none.
-        let deadline = deadline.and_then(|deadline| started.checked_add(deadline));
-        limits.cancel = deadline.map(CancelToken::at);
+        limits.cancel = deadline.map(|deadline| CancelToken::new().or_within(deadline));
         let call = call_on_state_limited(
             &executor, &state, context, method, input, extensions, &limits,
         );

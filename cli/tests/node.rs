@@ -31,8 +31,7 @@ fn written(folder: &Path, name: &str, bytes: &[u8]) -> String {
 #[test]
 fn an_endless_call_ends_at_its_deadline() {
     let folder = tempfile::tempdir().expect("a folder");
-    let runtime = written(folder.path(), "endless.wat", ENDLESS.as_bytes());
-    let wasm = wat::parse_file(&runtime).expect("a module");
+    let wasm = wat::parse_str(ENDLESS).expect("a module");
     let runtime = written(folder.path(), "endless.wasm", &wasm);
     let call = |more: &[&str]| {
         let args = ["call", "--runtime", &runtime, "endless", "--deadline"];

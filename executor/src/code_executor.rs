@@ -8,7 +8,7 @@
 use std::{
     any::Any,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use schnellru::{ByLength, LruMap};
@@ -376,13 +376,9 @@ impl<H: HostFunctions> SlackwaterExecutor<H> {
             return limits;
         }
         limits.local = self.limits.fuel.map(Into::into);
-        // What is too far away for a clock is none.
-        let deadline = self.limits.deadline;
-        if let Some(at) = deadline.and_then(|deadline| Instant::now().checked_add(deadline)) {
-            limits.cancel = Some(match &self.cancel {
-                Some(token) => token.clone().or_at(at),
-                None => CancelToken::at(at),
-            });
+        if let Some(deadline) = self.limits.deadline {
+            let token = limits.cancel.take().unwrap_or_default();
+            limits.cancel = Some(token.or_within(deadline));
         }
         limits
     }

@@ -59,8 +59,13 @@ impl Place {
     pub(crate) fn get(&self, context: CallContext) -> Option<Arc<Runtime>> {
         self.lock()
             .clone()
-            .filter(|runtime| !runtime.is_provisional() || effort(context) == Effort::Quick)
+            .filter(|runtime| will_do(runtime, context))
     }
+}
+
+/// Whether calls in `context` may have this one.
+fn will_do(runtime: &Runtime, context: CallContext) -> bool {
+    !runtime.is_provisional() || effort(context) == Effort::Quick
 }
 
 /// What code for calls in `context` is worth. For blocks, the best: code made quickly may need more of the native stack, and
@@ -238,20 +243,18 @@ impl<H: HostFunctions> WasmExecutor<H> {
         context: CallContext,
     ) -> Result<Arc<Runtime>, RuntimeError> {
         let place = self.place(code);
-        if let Some(runtime) = place.get(context) {
-            return Ok(runtime);
-        }
         let config = &self.shared.config;
-        let code = Arc::new(Code::new(code, config.code_bytes_max, config.profile));
+        let code = || Arc::new(Code::new(code, config.code_bytes_max, config.profile));
         let mut runtime = place.lock();
-        if runtime.is_some() {
-            drop(runtime);
-            // What has come meanwhile may do.
-            return match place.get(context) {
-                Some(runtime) => Ok(runtime),
-                None => self.improved(&place, &code),
-            };
+        match runtime.as_ref() {
+            Some(there) if will_do(there, context) => return Ok(Arc::clone(there)),
+            Some(_) => {
+                drop(runtime);
+                return self.improved(&place, &code());
+            }
+            None => {}
         }
+        let code = code();
         let loaded = Arc::new(self.load(&code, effort(context))?);
         *runtime = Some(Arc::clone(&loaded));
         drop(runtime);

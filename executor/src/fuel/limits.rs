@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use blake2b_simd::Params;
@@ -191,6 +191,15 @@ impl CancelToken {
     pub fn or_at(mut self, deadline: Instant) -> Self {
         self.at = Some(self.at.map_or(deadline, |at| at.min(deadline)));
         self
+    }
+
+    /// As [`Self::or_at`], so long from now. What is too far away for a clock is never.
+    #[must_use]
+    pub fn or_within(self, time: Duration) -> Self {
+        match Instant::now().checked_add(time) {
+            Some(at) => self.or_at(at),
+            None => self,
+        }
     }
 
     /// Cancels.

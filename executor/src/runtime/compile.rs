@@ -49,27 +49,27 @@ impl Later {
     }
 
     fn form(&self) -> Result<&Form, CallError> {
-        let failed = |reason: String| CallError::Instantiate { reason };
-        if self.compiled.get().is_none() {
-            let _compiling = self
-                .compiling
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if self.compiled.get().is_none() {
-                let made = (self.compile)();
-                // What this machine lacks now it may have the next time.
-                if let Err(error @ RuntimeError::Machine { .. }) = made {
-                    return Err(failed(error.to_string()));
-                }
-                let made = made.map_err(|error| error.to_string());
-                let _only_here = self.compiled.set(made);
-            }
+        if let Some(known) = self.compiled.get() {
+            return known.as_ref().map_err(failed);
         }
-        match self.compiled.get() {
-            Some(Ok(form)) => Ok(form),
-            Some(Err(reason)) => Err(failed(reason.clone())),
-            None => Err(failed("it was not compiled".to_owned())),
+        let compiling = self.compiling.lock();
+        let _compiling = compiling.unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.compiled.get() {
+            return known.as_ref().map_err(failed);
         }
+        let made = match (self.compile)() {
+            // What this machine lacks now it may have the next time.
+            Err(error @ RuntimeError::Machine { .. }) => return Err(failed(&error)),
+            made => made.map_err(|error| error.to_string()),
+        };
+        let known = self.compiled.get_or_init(|| made);
+        known.as_ref().map_err(failed)
+    }
+}
+
+fn failed(reason: &impl ToString) -> CallError {
+    CallError::Instantiate {
+        reason: reason.to_string(),
     }
 }
 
